@@ -1,0 +1,58 @@
+//! A JSON document on its way to or from Vault. It may hold secret values, so it cannot be
+//! printed or cloned, and its bytes are wiped.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+/// The JSON text of a document's `data`.
+pub struct Document(Zeroizing<Vec<u8>>);
+
+impl Document {
+    /// Takes JSON text as it came.
+    pub fn from_json(text: Vec<u8>) -> Document {
+        Document(Zeroizing::new(text))
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// The line and column of what cannot be written; never the value.
+    pub fn encode(value: &impl Serialize) -> Result<Document, Malformed> {
+        serde_json::to_vec(value).map(Document::from_json).map_err(|error| Malformed::of(&error))
+    }
+
+    /// Reads the JSON as a value.
+    ///
+    /// # Errors
+    /// The line and column of what does not fit; never the value, which serde's own text prints.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
+        serde_json::from_slice(&self.0).map_err(|error| Malformed::of(&error))
+    }
+
+    /// The JSON text.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[document]")
+    }
+}
+
+/// Where a document is not what it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unexpected content at line {line}, column {column}")]
+pub struct Malformed {
+    line: usize,
+    column: usize,
+}
+
+impl Malformed {
+    fn of(error: &serde_json::Error) -> Malformed {
+        Malformed { line: error.line(), column: error.column() }
+    }
+}
