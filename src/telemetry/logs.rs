@@ -36,7 +36,8 @@ pub enum Format {
 pub enum LogError {
     /// The filter cannot be read.
     #[error(
-        "log filter {filter:?} is not understood ({problem}): write a level such as \"info\", or \"info,rotord::engine=debug\""
+        "log filter {filter:?} is not understood ({problem}): write a level such as \
+         \"info\", or \"info,rotord::engine=debug\""
     )]
     Filter {
         /// What was given.
