@@ -1,3 +1,5 @@
 //! The one integration binary: a list of modules, nothing else.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
 mod systemd;
