@@ -105,6 +105,9 @@ pub struct TargetTerms {
     pub unattested: bool,
     /// Whether what it stores keeps a history that must be purged of revoked values.
     pub keeps_history: bool,
+    /// How often a target that stands where it should is asked again: what finds a service that
+    /// restarted empty, or an overwritten document. Absent: only when evidence is needed.
+    pub observe_every: Option<Span>,
 }
 
 /// An observation that became part of the record.

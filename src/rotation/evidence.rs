@@ -119,12 +119,16 @@ fn says_the_same(a: &Observation, b: &Observation) -> bool {
         && a.level <= b.level
 }
 
-fn fits(target: &TargetState, seen: &Observation) -> bool {
+/// Whether what was seen is what the target must hold, however well it is attested.
+pub fn holds(target: &TargetState, seen: &Observation) -> bool {
     let wanted = &target.wanted;
     seen.generation == wanted.generation
-        && seen.level >= target.terms.needs
         && same_set(&seen.accepted, &wanted.accepted)
         && (!target.terms.role.signs() || seen.current == wanted.current)
+}
+
+fn fits(target: &TargetState, seen: &Observation) -> bool {
+    seen.level >= target.terms.needs && holds(target, seen)
 }
 
 fn same_set(a: &[VersionId], b: &[VersionId]) -> bool {

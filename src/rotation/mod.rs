@@ -30,10 +30,13 @@ pub mod decide;
 pub mod effect;
 pub mod event;
 pub mod evidence;
+mod lookup;
+mod moves;
 pub mod open;
 pub mod phase;
 pub mod retry;
 pub mod route;
+mod targets;
 pub mod wanted;
 
 #[cfg(test)]
@@ -44,11 +47,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::model::capability::Capabilities;
-use crate::model::id::{KeyId, RotationId, TargetName, VersionId};
+use crate::model::id::{Generation, KeyId, RotationId, TargetName, VersionId};
 use crate::model::policy::{Hold, Kind, Lane, Policy};
 use crate::model::target::{Evidence, TargetTerms, Wanted};
 use crate::model::time::Timestamp;
-use crate::model::version::{Stage, Version};
+use crate::model::version::{Stage, Taint, Version};
 use crate::rotation::effect::Effect;
 use crate::rotation::phase::Phase;
 use crate::rotation::retry::Trouble;
@@ -219,6 +222,9 @@ pub struct Rotation {
     pub versions: BTreeMap<VersionId, Version>,
     /// The number that the next version gets.
     pub next_version: VersionId,
+    /// The last generation that any target was given: one counter for the whole secret, so that a
+    /// target which leaves the config and comes back is never told a lower one.
+    pub generation: Generation,
     /// The versions to take out.
     pub outgoing: Vec<Outgoing>,
     /// The versions whose end has begun.
@@ -237,6 +243,13 @@ pub struct Rotation {
     pub forced: Vec<Forced>,
     /// Keys at the issuer that are in no version and are known to be somebody else's.
     pub known_keys: BTreeSet<KeyId>,
+}
+
+impl Outgoing {
+    /// Whether the overlap of this version is over.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.earliest.is_some_and(|earliest| earliest <= now)
+    }
 }
 
 impl Rotation {
@@ -260,12 +273,33 @@ impl Rotation {
         self.versions.get(&version).is_some_and(|v| v.taint.is_some())
     }
 
+    /// The taint of a version, if it leaked.
+    pub fn taint_of(&self, version: VersionId) -> Option<&Taint> {
+        self.versions.get(&version)?.taint.as_ref()
+    }
+
     /// Whether nothing is open: the rotation is history, its targets are only kept converged.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    /// The targets that count: in the config and not excused.
+    /// The versions that targets must not be told any more.
+    pub fn is_dropped(&self, version: VersionId) -> bool {
+        if let Phase::Retire { cleared, .. } = &self.phase
+            && cleared.going().contains(&version)
+        {
+            return true;
+        }
+        let Some(leaving) = self.leaving.get(&version) else { return false };
+        leaving.refused || self.is_forced(version) || route::targets_verify(&self.terms)
+    }
+
+    /// Whether the version was taken away by an exception.
+    pub fn is_forced(&self, version: VersionId) -> bool {
+        self.forced.iter().any(|forced| forced.version == version)
+    }
+
+    /// The targets that count: those that nobody has excused.
     pub fn bound_targets(&self) -> impl Iterator<Item = (&TargetName, &TargetState)> {
         self.targets.iter().filter(|(_, target)| target.waived_by.is_none())
     }

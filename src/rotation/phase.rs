@@ -73,6 +73,8 @@ pub enum Phase {
     Unwind {
         /// The version to take back, if one came into being.
         version: Option<VersionId>,
+        /// What may still be at the issuer without being in a version.
+        remains: Remains,
         /// What to do when it is gone.
         then: AfterUnwind,
     },
@@ -123,6 +125,23 @@ pub enum Staging {
     Place,
 }
 
+/// What a broken-off Stage may have left at the issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "remains", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Remains {
+    /// Nothing that is not in a version.
+    Nothing,
+    /// Perhaps a key: list them.
+    Unknown,
+    /// Keys with our mark, still to be revoked.
+    Orphans {
+        /// Those still to go.
+        orphans: Vec<KeyId>,
+    },
+    /// Perhaps a key that nobody can find: reported, for a person to look.
+    Unfindable,
+}
+
 /// What follows an unwinding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -156,6 +175,8 @@ pub enum Outcome {
     Unwound {
         /// Why.
         reason: UnwindReason,
+        /// A key that nobody can find may be left at the issuer.
+        possible_orphan: bool,
     },
 }
 

@@ -58,6 +58,12 @@ impl Trouble {
         }
     }
 
+    /// A way round the failure was found and is worth trying at once. The row goes on: whoever
+    /// meets the same again waits longer.
+    pub fn eased(self) -> Trouble {
+        Trouble { not_before: None, ..self }
+    }
+
     /// Whether an attempt may be made now.
     pub fn allows(&self, now: Timestamp) -> bool {
         self.not_before.is_none_or(|t| t <= now)

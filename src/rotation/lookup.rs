@@ -1,0 +1,166 @@
+//! What an issuer's list means: orphans of ours, room for one more, and what became of a mint
+//! whose answer was lost.
+//!
+//! Only keys that carry our mark, or that a record names, are ever taken away; a suspect without a
+//! mark is, only where the config says that every key of the principal is ours.
+
+use crate::model::capability::{OldDies, OnLost};
+use crate::model::failure::{Class, Failure};
+use crate::model::id::{KeyId, VersionId};
+use crate::model::reason::Reason;
+use crate::model::time::{Span, Timestamp};
+use crate::model::version::Stage;
+use crate::rotation::Rotation;
+use crate::rotation::apply::IllegalEvent;
+use crate::rotation::event::KeySeen;
+use crate::rotation::phase::{Phase, Remains, Staging};
+
+/// How far an issuer's clock may be behind ours before a new key looks older than its intent.
+const CLOCK_SLACK: Span = Span::from_secs(300);
+
+/// Before a mint: sweep what is left of ours, see whether there is room, and note what exists.
+pub(super) fn preflighted(
+    rotation: &mut Rotation,
+    version: VersionId,
+    keys: &[KeySeen],
+    at: Timestamp,
+) {
+    let orphans = orphans(rotation, keys);
+    if !orphans.is_empty() {
+        rotation.phase = Phase::Stage { version, step: Staging::Sweep { orphans } };
+        rotation.trouble = rotation.trouble.eased();
+        return;
+    }
+    let capabilities = &rotation.terms.capabilities;
+    let replaces = capabilities.old_dies == OldDies::OnMint;
+    let room =
+        capabilities.capacity.is_none_or(|capacity| (keys.len() as u64) < u64::from(capacity));
+    if !room && !replaces {
+        let failure = Failure { class: Class::Refused, reason: Reason::IssuerFull };
+        rotation.trouble = rotation.trouble.met(failure, rotation.lane, at);
+        return;
+    }
+    let step = mint_step(rotation, keys.iter().map(|seen| seen.key.clone()).collect());
+    rotation.phase = Phase::Stage { version, step };
+    rotation.trouble = rotation.trouble.eased();
+}
+
+/// One orphan less. When the last is gone the issuer is asked again: what counts is its list.
+pub(super) fn swept(
+    rotation: &mut Rotation,
+    version: VersionId,
+    step: Staging,
+    key: &KeyId,
+) -> Result<(), IllegalEvent> {
+    let Staging::Sweep { orphans } = step else {
+        return Err(IllegalEvent::Unknown {
+            phase: "stage",
+            event: "swept",
+            legal: super::apply::legal(&rotation.phase),
+        });
+    };
+    let left = without(orphans, key)?;
+    let step = match left.is_empty() {
+        true => Staging::Preflight,
+        false => Staging::Sweep { orphans: left },
+    };
+    rotation.phase = Phase::Stage { version, step };
+    rotation.trouble = rotation.trouble.eased();
+    Ok(())
+}
+
+/// A mint or roll was ordered and nobody knows what became of it.
+pub(super) fn lost(rotation: &mut Rotation, reason: Reason, at: Timestamp) {
+    let Phase::Stage { version, step } = rotation.phase.clone() else { return };
+    let (Staging::Mint { before } | Staging::Roll { before, .. }) = step else { return };
+    let since = rotation.intent.as_ref().map_or(rotation.opened_at, |intent| intent.at).min(at);
+    rotation.phase = Phase::Stage { version, step: Staging::Lost { before, since, stuck: None } };
+    let failure = Failure { class: Class::Ambiguous, reason };
+    rotation.trouble = rotation.trouble.met(failure, rotation.lane, at);
+}
+
+/// The issuer's list after a lost mint whose value was not saved.
+pub(super) fn looked_up(
+    rotation: &mut Rotation,
+    version: VersionId,
+    before: Vec<KeyId>,
+    since: Timestamp,
+    keys: &[KeySeen],
+) {
+    let capabilities = &rotation.terms.capabilities;
+    let marked: Vec<KeyId> = orphans(rotation, keys);
+    let suspects: Vec<KeyId> = keys
+        .iter()
+        .filter(|seen| seen.marked.is_none() && !before.contains(&seen.key))
+        .filter(|seen| !names(rotation, &seen.key) && !rotation.known_keys.contains(&seen.key))
+        .filter(|seen| seen.created_at.is_none_or(|created| created + CLOCK_SLACK >= since))
+        .map(|seen| seen.key.clone())
+        .collect();
+    let found: Vec<KeyId> = match (marked.is_empty(), capabilities.exclusive) {
+        (false, _) => marked,
+        (true, true) => suspects,
+        // Somebody else may have made it at the same moment: a person has to look.
+        (true, false) if suspects.is_empty() => Vec::new(),
+        (true, false) => return stuck(rotation, version, before, since),
+    };
+    let step = match (capabilities.on_lost, found.is_empty()) {
+        (OnLost::Manual, _) => return stuck(rotation, version, before, since),
+        (OnLost::Repeat, _) | (_, true) => mint_step(rotation, before),
+        (OnLost::Sweep, false) => Staging::Sweep { orphans: found },
+        (OnLost::AdoptThenRoll, false) => Staging::Roll { found: found[0].clone(), before },
+    };
+    rotation.phase = Phase::Stage { version, step };
+    rotation.trouble = rotation.trouble.eased();
+}
+
+/// What an abandoned Stage left at the issuer.
+pub(super) fn remains(rotation: &Rotation, keys: &[KeySeen]) -> Remains {
+    let orphans = orphans(rotation, keys);
+    if !orphans.is_empty() {
+        return Remains::Orphans { orphans };
+    }
+    let unmarked = |seen: &&KeySeen| {
+        seen.marked.is_none()
+            && !names(rotation, &seen.key)
+            && !rotation.known_keys.contains(&seen.key)
+            && seen.created_at.is_none_or(|created| created + CLOCK_SLACK >= rotation.opened_at)
+    };
+    match keys.iter().find(unmarked) {
+        Some(_) => Remains::Unfindable,
+        None => Remains::Nothing,
+    }
+}
+
+/// The list without one key that must be on it.
+pub(super) fn without(orphans: Vec<KeyId>, key: &KeyId) -> Result<Vec<KeyId>, IllegalEvent> {
+    if !orphans.contains(key) {
+        return Err(IllegalEvent::Stranger { event: "swept", what: key.to_string() });
+    }
+    Ok(orphans.into_iter().filter(|orphan| orphan != key).collect())
+}
+
+/// Keys that carry our mark and that no live version names.
+fn orphans(rotation: &Rotation, keys: &[KeySeen]) -> Vec<KeyId> {
+    keys.iter()
+        .filter(|seen| seen.marked.is_some() && !names(rotation, &seen.key))
+        .filter(|seen| !rotation.known_keys.contains(&seen.key))
+        .map(|seen| seen.key.clone())
+        .collect()
+}
+
+/// Whether a version that is not gone has this key.
+fn names(rotation: &Rotation, key: &KeyId) -> bool {
+    rotation.versions.values().any(|v| v.stage != Stage::Revoked && v.key_id.as_ref() == Some(key))
+}
+
+fn mint_step(rotation: &Rotation, before: Vec<KeyId>) -> Staging {
+    match rotation.terms.capabilities.value {
+        crate::model::capability::ValueFrom::Ours => Staging::Make,
+        crate::model::capability::ValueFrom::Theirs => Staging::Mint { before },
+    }
+}
+
+fn stuck(rotation: &mut Rotation, version: VersionId, before: Vec<KeyId>, since: Timestamp) {
+    let step = Staging::Lost { before, since, stuck: Some(Reason::PossibleOrphan) };
+    rotation.phase = Phase::Stage { version, step };
+}

@@ -1,0 +1,86 @@
+//! What is taken in about targets: observations, purges, and targets that come or go with the
+//! config.
+
+use crate::model::failure::{Class, Failure};
+use crate::model::id::{TargetName, VersionId};
+use crate::model::reason::Reason;
+use crate::model::target::{Observation, TargetTerms};
+use crate::model::time::Timestamp;
+use crate::rotation::apply::IllegalEvent;
+use crate::rotation::evidence::{after_seeing, holds, is_reached};
+use crate::rotation::retry::Trouble;
+use crate::rotation::{Rotation, TargetState, Terms, wanted};
+
+/// A target said or showed what it holds.
+pub(super) fn seen(
+    rotation: &mut Rotation,
+    name: &TargetName,
+    observation: Observation,
+    at: Timestamp,
+) -> Result<(), IllegalEvent> {
+    let lane = rotation.lane;
+    let target = find(rotation, name, "seen")?;
+    let holds_the_wish = holds(target, &observation);
+    target.evidence = Some(after_seeing(target.evidence.as_ref(), observation, at));
+    target.asked_at = Some(at);
+    target.trouble = if is_reached(target) {
+        Trouble::default()
+    } else {
+        // It took the wish in but does not show enough yet, or it holds something else.
+        let reason = if holds_the_wish { Reason::NotYetApplied } else { Reason::GenerationBehind };
+        target.trouble.met(Failure { class: Class::Transient, reason }, lane, at)
+    };
+    Ok(())
+}
+
+/// A target's own history is clean of these versions.
+pub(super) fn purged(
+    rotation: &mut Rotation,
+    name: &TargetName,
+    versions: &[VersionId],
+) -> Result<(), IllegalEvent> {
+    let target = find(rotation, name, "purged")?;
+    target.to_purge.retain(|version| !versions.contains(version));
+    target.trouble = Trouble::default();
+    Ok(())
+}
+
+/// The config has new terms. Between rotations all of them count from now on; during one, its own
+/// terms stand, targets that are new join it and targets that went are marked.
+pub(super) fn reconfigure(
+    rotation: &mut Rotation,
+    terms: Terms,
+    targets: Vec<(TargetName, TargetTerms)>,
+) {
+    let closed = rotation.is_closed();
+    if closed {
+        rotation.terms = terms;
+    }
+    for (name, target) in &mut rotation.targets {
+        target.removed = !targets.iter().any(|(kept, _)| kept == name);
+    }
+    if closed {
+        rotation.targets.retain(|_, target| !target.removed);
+    }
+    for (name, terms) in targets {
+        match rotation.targets.get_mut(&name) {
+            Some(target) if closed => target.terms = terms,
+            Some(_) => {}
+            None => {
+                let mut target = TargetState::new(terms);
+                target.wanted = wanted::first(rotation, &target.terms);
+                rotation.targets.insert(name, target);
+            }
+        }
+    }
+}
+
+/// The target of that name.
+pub(super) fn find<'a>(
+    rotation: &'a mut Rotation,
+    name: &TargetName,
+    event: &'static str,
+) -> Result<&'a mut TargetState, IllegalEvent> {
+    let stranger = || IllegalEvent::Stranger { event, what: format!("target {name}") };
+    rotation.targets.get_mut(name).ok_or_else(stranger)
+}
