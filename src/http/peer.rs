@@ -57,9 +57,9 @@ impl PeerPolicy {
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
         let trusted = uid == 0 || uid == self.own_uid;
         let allowed = trusted
-            || self
-                .group
-                .is_some_and(|group| gid == group || user.as_ref().is_some_and(|u| in_group(u, group)));
+            || self.group.is_some_and(|group| {
+                gid == group || user.as_ref().is_some_and(|u| in_group(u, group))
+            });
         Peer { uid, name: user.map(|u| u.name), allowed }
     }
 }

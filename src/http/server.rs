@@ -67,8 +67,7 @@ pub async fn serve<L: Listener>(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let timeout =
-        TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.answer_within);
+    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.answer_within);
     let router = router.layer(timeout);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();

@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::{UnixListener, UnixStream};
 use thiserror::Error;
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::http::peer::{Peer, PeerPolicy, UnknownGroup};
 use crate::http::server::{Accepted, Listener};
