@@ -105,6 +105,8 @@ reasons! {
     Held => "held",
     /// A person must provide the value.
     ValueNeeded => "value_needed",
+    /// The issuer has no API: a person must end the key there and confirm it.
+    RevokeByHand => "revoke_by_hand",
     /// The lane or a limit has no room at the moment.
     Busy => "busy",
     /// A rotation is open already.

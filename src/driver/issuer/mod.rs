@@ -2,6 +2,7 @@
 
 pub mod generated;
 pub mod http;
+pub mod manual;
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use crate::driver::error::DriverError;
 use crate::model::capability::Capabilities;
 use crate::model::id::{KeyId, RotationId, SecretName, VersionId};
-use crate::model::material::Material;
+use crate::model::material::{Material, SecretBytes};
 use crate::model::time::{Entropy, Timestamp};
 
 /// The mark under which a key is minted, so that it can be found again after a lost answer.
@@ -118,4 +119,12 @@ pub trait Issuer: Send + Sync {
 
     /// Ends the live sessions of a revoked key. Only called if `terminates` is declared.
     async fn terminate(&self, key_id: &KeyId) -> Result<(), DriverError>;
+}
+
+/// The same material once more, for a [`Minted`] whose value the caller brought along.
+fn copy_of(material: &Material) -> Material {
+    let copy = |bytes: &SecretBytes| SecretBytes::new(bytes.expose().to_vec());
+    Material::from_fields(
+        material.fields().map(|(name, bytes)| (name.to_owned(), copy(bytes))).collect(),
+    )
 }
