@@ -186,7 +186,7 @@ text!(
 );
 text!(
     /// The identity of one run that brings a version in. Derived from the secret and what set the
-    /// run off (`20261122T031200Z-sched`), so that two replicas that see the same schedule make
+    /// run off (`20261122T031200Z-scheduled`), so that two replicas that see the same schedule make
     /// the same id.
     RotationId
 );

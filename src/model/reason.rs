@@ -111,7 +111,7 @@ reasons! {
     Busy => "busy",
     /// A rotation is open already.
     RotationOpen => "rotation_open",
-    /// Outside the windows, or inside a freeze.
+    /// Outside the windows in which routine rotations may start.
     OutsideWindow => "outside_window",
     /// Five versions are accepted already.
     TooManyVersions => "too_many_versions",
@@ -121,6 +121,12 @@ reasons! {
     Unmanaged => "unmanaged",
     /// The driver's own configuration is wrong.
     Misconfigured => "misconfigured",
+    /// Inside a freeze: routine rotations start after it.
+    Frozen => "frozen",
+    /// Too many of the last routine rotations failed: only single ones are tried for now.
+    BreakerOpen => "breaker_open",
+    /// The last rotation was taken back a short while ago: the next one waits.
+    Resting => "resting",
     /// A defect in rotord: an event came that the phase does not know.
     Defect => "defect",
 }
