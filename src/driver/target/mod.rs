@@ -1,7 +1,9 @@
 //! The target's contract: what receives versions and says where it stands.
 
+mod agreement;
 pub mod http;
 pub mod vault_kv;
+mod wiped;
 
 use std::collections::BTreeMap;
 use std::fmt;
