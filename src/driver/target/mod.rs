@@ -1,6 +1,7 @@
 //! The target's contract: what receives versions and says where it stands.
 
 mod agreement;
+pub mod channel;
 pub mod http;
 pub mod vault_kv;
 mod wiped;

@@ -235,7 +235,10 @@ impl Content<'_> {
                 Some(*version) != previous || is(self.get(&self.fields.previous), *version);
             is(Some(value), *version) && in_use && before
         };
-        listed.into_iter().zip(values).filter(whole).map(|(version, _)| version).collect()
+        let whole = listed.iter().copied().zip(values).filter(whole);
+        let mut held: Vec<VersionId> = whole.map(|(version, _)| version).collect();
+        held.dedup();
+        held
     }
 
     fn get(&self, name: &str) -> Option<&Node> {

@@ -1,0 +1,139 @@
+//! The keys with which pushes are signed, and rotord as a target of them.
+//!
+//! Decides which keys sign a push at any moment; must not know what is pushed. The keys are secrets
+//! that rotord manages like any other, so it receives them as every dependent does: by a push, here
+//! within the process. After a restart it holds none until it is told again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+
+use crate::driver::error::DriverError;
+use crate::driver::target::{Order, Target};
+use crate::model::id::{SecretName, VersionId};
+use crate::model::reason::Reason;
+use crate::model::target::{Level, Observation};
+use crate::signing::key::SigningKey;
+
+/// The keys of one channel over which secrets are pushed.
+#[derive(Debug)]
+pub struct Channel {
+    secret: SecretName,
+    held: ArcSwap<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    keys: Vec<SigningKey>,
+    seen: Option<Observation>,
+}
+
+impl Channel {
+    /// A channel whose keys are the versions of this secret; without keys until the first push
+    /// to it or [`Channel::replace`].
+    pub fn new(secret: SecretName) -> Channel {
+        Channel { secret, held: ArcSwap::default() }
+    }
+
+    /// The secret whose versions sign here: what leaked with it must not travel over it.
+    pub fn secret(&self) -> &SecretName {
+        &self.secret
+    }
+
+    /// Takes other keys into use, newest first.
+    pub fn replace(&self, keys: Vec<SigningKey>) {
+        self.held.store(Arc::new(Held { keys, seen: None }));
+    }
+
+    /// Signs with the keys of this moment.
+    ///
+    /// # Errors
+    /// `material_missing` if there is none yet.
+    pub(super) fn sign<T>(&self, sign: impl FnOnce(&[SigningKey]) -> T) -> Result<T, DriverError> {
+        let held = self.held.load();
+        if held.keys.is_empty() {
+            let text = format!("the channel's key {} is not loaded yet", self.secret);
+            return Err(DriverError::transient(Reason::MaterialMissing, text));
+        }
+        Ok(sign(&held.keys))
+    }
+
+    fn holds(&self) -> Observation {
+        self.held.load().seen.clone().unwrap_or_else(|| Observation {
+            generation: Default::default(),
+            accepted: Vec::new(),
+            current: None,
+            level: Level::Acknowledged,
+            by: "rotord".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl Target for Channel {
+    async fn push(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
+        let wanted = order.wanted;
+        if self.holds().generation > wanted.generation {
+            let text = format!("the channel {} has taken in a higher generation", self.secret);
+            return Err(DriverError::refused(Reason::GenerationAhead, text));
+        }
+        let mut keys = Vec::new();
+        for version in signers(&wanted.accepted, wanted.current) {
+            keys.push(key_of(order, version)?);
+        }
+        let seen = Observation {
+            generation: wanted.generation,
+            accepted: wanted.accepted.clone(),
+            current: wanted.current,
+            level: Level::Acknowledged,
+            by: "rotord".to_owned(),
+        };
+        self.held.store(Arc::new(Held { keys, seen: Some(seen.clone()) }));
+        Ok(seen)
+    }
+
+    async fn observe(&self, _: &Order<'_>) -> Result<Observation, DriverError> {
+        Ok(self.holds())
+    }
+}
+
+/// The versions that sign: the one in use first, then those before it, newest first. A version
+/// that is accepted but not in use yet signs nothing.
+fn signers(accepted: &[VersionId], current: Option<VersionId>) -> Vec<VersionId> {
+    let signing: BTreeSet<VersionId> =
+        accepted.iter().copied().filter(|version| Some(*version) <= current).collect();
+    signing.into_iter().rev().collect()
+}
+
+fn key_of(order: &Order<'_>, version: VersionId) -> Result<SigningKey, DriverError> {
+    let value = order.given.get(&version).and_then(|given| given.material.value());
+    let value = value.ok_or_else(|| {
+        let text = format!("{version} of {} has no value to sign with", order.secret);
+        DriverError::refused(Reason::MaterialMissing, text)
+    })?;
+    SigningKey::new(value).map_err(|bad| {
+        DriverError::refused(Reason::WeakValue, format!("{version} of {}: {bad}", order.secret))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_in_use_signs_first_and_a_pending_one_not_at_all() {
+        let v = VersionId;
+        assert_eq!(signers(&[v(3), v(2), v(1)], Some(v(2))), [v(2), v(1)]);
+        assert_eq!(signers(&[v(3), v(2)], Some(v(3))), [v(3), v(2)]);
+        assert_eq!(signers(&[v(3)], None), []);
+    }
+
+    #[test]
+    fn a_channel_without_keys_signs_nothing() {
+        let channel = Channel::new(SecretName::new("push-channel").unwrap());
+        let error = channel.sign(|_| ()).unwrap_err();
+        assert_eq!(error.reason, Reason::MaterialMissing);
+    }
+}
