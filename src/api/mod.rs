@@ -1,1 +1,153 @@
-//! (being built)
+//! Status, control, health and metrics over HTTP.
+//!
+//! Decides which path means which question or command, and which status code an answer has. It
+//! reads the engine's [`Snapshot`] and sends it commands; it must not know how either comes about,
+//! and nothing that is asked with GET can change anything. `docs/api.md` is the reference.
+
+pub mod error;
+pub mod wire;
+
+mod command;
+mod health;
+mod params;
+mod status;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use tokio::sync::{mpsc, oneshot, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::api::error::ApiError;
+use crate::engine::command::{Actor, Command, Done, Envelope, Refusal};
+use crate::engine::snapshot::Snapshot;
+use crate::http::peer::Peer;
+use crate::model::time::Clock;
+use crate::telemetry::metrics::Metrics;
+
+/// How long a command's answer is waited for: the engine answers when the record is written, which
+/// takes one or two requests to Vault and whatever is queued before.
+pub const REPLY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a reader who asked for a newer picture waits for one before getting the one there is.
+pub const NEWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The two ends of the engine that everybody outside it uses.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// Where commands go.
+    pub commands: mpsc::Sender<Envelope>,
+    /// Where the picture comes from.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// A request to read the config again.
+#[derive(Debug)]
+pub struct Reload {
+    /// Who asks.
+    pub actor: Actor,
+    /// Where the answer goes: what changed, or why the old config stays.
+    pub reply: oneshot::Sender<Result<Done, Refusal>>,
+}
+
+/// Everything that the paths are answered from.
+#[derive(Clone)]
+pub struct Api {
+    /// The engine.
+    pub handle: Handle,
+    /// Whoever reads the config; a queue of one is enough.
+    pub reload: mpsc::Sender<Reload>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// For ages, dates and liveness.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The whole API, for the Unix socket: every request must carry a [`Peer`] that is allowed.
+pub fn router(api: Api) -> Router {
+    let paths = Router::new()
+        .route("/v1/status", get(status::all))
+        .route("/v1/status/{name}", get(status::one))
+        .route("/v1/plan", get(status::plan))
+        .route("/v1/secrets/{name}/rotate", post(command::rotate))
+        .route("/v1/secrets/{name}/hold", post(command::hold))
+        .route("/v1/secrets/{name}/release", post(command::release))
+        .route("/v1/secrets/{name}/adopt", post(command::adopt))
+        .route("/v1/secrets/{name}/provide", post(command::provide))
+        .route("/v1/secrets/{name}/resolve", post(command::resolve))
+        .route("/v1/reload", post(command::reload))
+        .with_state(api.clone());
+    finish(paths.merge(health_paths(api))).layer(middleware::from_fn(admit))
+}
+
+/// Health and metrics alone, for a listener that strangers reach: it tells numbers and no names.
+pub fn health_router(api: Api) -> Router {
+    finish(health_paths(api))
+}
+
+fn health_paths(api: Api) -> Router {
+    Router::new()
+        .route("/v1/health/live", get(health::live))
+        .route("/v1/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .with_state(api)
+}
+
+fn finish(paths: Router) -> Router {
+    paths
+        .fallback(|| async { ApiError::no_such_path() })
+        .method_not_allowed_fallback(|| async { ApiError::wrong_method() })
+        .layer(CatchPanicLayer::custom(|_| ApiError::defect().into_response()))
+}
+
+/// Lets nobody in whom the socket's policy does not name.
+async fn admit(peer: Option<Extension<Peer>>, request: Request, next: Next) -> Response {
+    match peer {
+        Some(Extension(peer)) if peer.allowed => next.run(request).await,
+        Some(Extension(peer)) => {
+            let Actor(who) = peer.actor();
+            tracing::warn!(%who, "refused at the control socket");
+            ApiError::denied(&who).into_response()
+        }
+        None => ApiError::denied("a caller without a name").into_response(),
+    }
+}
+
+impl Api {
+    /// Hands a command to the engine and waits for the answer.
+    async fn ask(&self, actor: Actor, command: Command, look: &str) -> Result<Done, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let envelope = Envelope { actor, command, reply };
+        self.handle.commands.try_send(envelope).map_err(ApiError::not_queued)?;
+        settle(answer, look).await
+    }
+
+    /// The same for the config's reader.
+    async fn ask_reload(&self, actor: Actor) -> Result<Done, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        self.reload.try_send(Reload { actor, reply }).map_err(ApiError::not_queued)?;
+        settle(answer, "journalctl -u rotord").await
+    }
+}
+
+/// Waits within the bound. What comes after it is unknown, and said to be.
+async fn settle(
+    answer: oneshot::Receiver<Result<Done, Refusal>>,
+    look: &str,
+) -> Result<Done, ApiError> {
+    match tokio::time::timeout(REPLY_WITHIN, answer).await {
+        Ok(Ok(outcome)) => outcome.map_err(ApiError::from),
+        Ok(Err(_)) | Err(_) => Err(ApiError::outcome_unknown(look)),
+    }
+}
+
+/// The state of every handler.
+type Shared = State<Api>;

@@ -1,0 +1,141 @@
+//! What cannot be seen from outside without waiting: bounds, queues and liveness, on a paused
+//! clock. Everything else is tested over a real socket in `tests/it/api.rs`.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::api::health::{missing_for_life, missing_for_work};
+use crate::engine::snapshot::{ALIVE_WITHIN, Health};
+use crate::model::id::InstanceId;
+use crate::model::reason::Reason;
+use crate::model::time::{Span, Steady, Timestamp};
+
+const NOW: Timestamp = Timestamp(1_795_000_000_000);
+
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn steady(&self) -> Steady {
+        Steady(0)
+    }
+}
+
+fn healthy() -> Health {
+    Health {
+        instance: InstanceId("test".into()),
+        started_at: NOW,
+        turned_at: NOW,
+        epoch: None,
+        trouble: None,
+        loaded: true,
+    }
+}
+
+/// The other ends of an [`Api`].
+struct Ends {
+    commands: mpsc::Receiver<Envelope>,
+    _reload: mpsc::Receiver<Reload>,
+    _snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+fn api(queue: usize) -> (Api, Ends) {
+    let (commands, commands_end) = mpsc::channel(queue);
+    let (reload, reload_end) = mpsc::channel(1);
+    let secrets = Arc::new(BTreeMap::new());
+    let snapshot = Snapshot { at: NOW, health: healthy(), secrets };
+    let (snapshots_end, snapshots) = watch::channel(Arc::new(snapshot));
+    let api = Api {
+        handle: Handle { commands, snapshots },
+        reload,
+        metrics: Metrics::new("test", NOW),
+        clock: Arc::new(Stopped),
+    };
+    (api, Ends { commands: commands_end, _reload: reload_end, _snapshots: snapshots_end })
+}
+
+async fn ask(api: Api, method: Method, path: &str) -> (StatusCode, String) {
+    let peer = Peer { uid: 0, name: Some("root".into()), allowed: true };
+    let request = Request::builder().method(method).uri(path).extension(peer);
+    let request = request.body(Body::empty()).unwrap();
+    let response = router(api).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_answer_leaves_the_outcome_unknown() {
+    let (api, mut ends) = api(1);
+    let (status, body) = ask(api, Method::POST, "/v1/secrets/a/rotate").await;
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(body.contains("outcome_unknown") && body.contains("rotord status a"), "{body}");
+    assert!(ends.commands.try_recv().is_ok(), "the command had been handed over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_drops_the_question_leaves_the_outcome_unknown() {
+    let (api, mut ends) = api(1);
+    let dropped = async { drop(ends.commands.recv().await) };
+    let ((status, _), ()) = tokio::join!(ask(api, Method::POST, "/v1/secrets/a/release"), dropped);
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_is_busy_and_a_closed_one_is_the_end() {
+    let (api, ends) = api(1);
+    let permit = api.handle.commands.clone().reserve_owned().await.unwrap();
+    let (status, body) = ask(api.clone(), Method::POST, "/v1/secrets/a/rotate").await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{body}");
+    drop((permit, ends));
+    let (status, body) = ask(api, Method::POST, "/v1/secrets/a/rotate").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("stopping"), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_waits_for_news_gets_the_old_picture_in_the_end() {
+    let (api, _ends) = api(1);
+    let newer = format!("/v1/status?newer_than={NOW}");
+    let started = tokio::time::Instant::now();
+    let (status, body) = ask(api, Method::GET, &newer).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(started.elapsed().as_secs(), NEWER_WITHIN.as_secs());
+}
+
+#[tokio::test]
+async fn a_request_without_a_peer_is_nobodys() {
+    let (api, _ends) = api(1);
+    let request = Request::builder().uri("/v1/status").body(Body::empty()).unwrap();
+    let response = router(api.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let request = Request::builder().uri("/v1/health/live").body(Body::empty()).unwrap();
+    let response = health_router(api).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[test]
+fn alive_is_a_loop_that_turns() {
+    let stalled = Health { turned_at: NOW - ALIVE_WITHIN - Span(1), ..healthy() };
+    assert!(missing_for_life(&healthy(), NOW).is_empty());
+    assert_eq!(missing_for_life(&stalled, NOW), ["loop_stalled"]);
+    assert_eq!(missing_for_work(&stalled, NOW), ["loop_stalled"]);
+}
+
+#[test]
+fn ready_is_a_replica_that_could_act_or_knows_who_does() {
+    let with = |reason| Health { trouble: Some((reason, NOW)), ..healthy() };
+    assert!(missing_for_work(&healthy(), NOW).is_empty());
+    assert!(missing_for_work(&with(Reason::NoLease), NOW).is_empty());
+    assert_eq!(missing_for_work(&with(Reason::VaultSealed), NOW), ["vault_sealed"]);
+    let starting = Health { loaded: false, ..with(Reason::VaultUnreachable) };
+    assert_eq!(missing_for_work(&starting, NOW), ["records_not_loaded", "vault_unreachable"]);
+}

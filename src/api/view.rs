@@ -1,0 +1,376 @@
+//! From the engine's snapshot to the wire, field by field, by hand: what is not written here does
+//! not leave the daemon.
+
+use crate::api::wire;
+use crate::engine::snapshot::{FailureView, Health, SecretView, Snapshot};
+use crate::model::id::{TargetName, VersionId};
+use crate::model::policy::{Hold, Kind, Lane, OnLeak};
+use crate::model::reason::Reason;
+use crate::model::target::{Level, Role, Wanted};
+use crate::model::time::Timestamp;
+use crate::model::version::{Stage, Version};
+use crate::rotation::evidence;
+use crate::rotation::phase::{Outcome, Phase};
+use crate::rotation::retry::Trouble;
+use crate::rotation::{Forced, ForcedRule, Leaving, Rotation, TargetState, Trigger};
+use crate::store::record::Past;
+
+/// The whole picture.
+pub(super) fn status(snapshot: &Snapshot, now: Timestamp) -> wire::Status {
+    let secrets = snapshot.secrets.values().map(|secret| summary(secret, now)).collect();
+    wire::Status { now, at: snapshot.at, daemon: daemon(&snapshot.health), secrets }
+}
+
+/// One secret of it.
+pub(super) fn detail(snapshot: &Snapshot, view: &SecretView, now: Timestamp) -> wire::Detail {
+    let secret = secret(view, now);
+    wire::Detail { now, at: snapshot.at, daemon: daemon(&snapshot.health), secret }
+}
+
+/// What is planned.
+pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> wire::Plan {
+    let secrets = snapshot.secrets.values().map(|secret| planned(secret, now)).collect();
+    wire::Plan { now, at: snapshot.at, secrets }
+}
+
+fn daemon(health: &Health) -> wire::Daemon {
+    wire::Daemon {
+        instance: health.instance.to_string(),
+        started_at: health.started_at,
+        turned_at: health.turned_at,
+        leader: health.epoch.is_some(),
+        epoch: health.epoch.map(|epoch| epoch.0),
+        loaded: health.loaded,
+        trouble: health.trouble.map(|(reason, since)| {
+            let wire::Why { code, text } = why(reason);
+            wire::Trouble { code, text, since }
+        }),
+    }
+}
+
+fn planned(view: &SecretView, now: Timestamp) -> wire::Planned {
+    let open = view.rotation.as_deref().filter(|rotation| !rotation.is_closed());
+    wire::Planned {
+        name: view.name.to_string(),
+        due: view.next_runs.first().is_some_and(|run| *run <= now),
+        open: open.map(|rotation| rotation.id.to_string()),
+        refused: view.refused.map(why),
+        possible_at: view.possible_at,
+        next_runs: view.next_runs.clone(),
+    }
+}
+
+fn summary(view: &SecretView, now: Timestamp) -> wire::Summary {
+    let rotation = view.rotation.as_deref();
+    wire::Summary {
+        name: view.name.to_string(),
+        kind: kind(view.kind).into(),
+        tags: view.tags.clone(),
+        managed: view.managed,
+        rotation: rotation.map(run),
+        current: rotation.and_then(current),
+        targets: rotation.map_or_else(no_targets, progress),
+        waiting: wire::Waiting {
+            why: view.waiting.why.clone(),
+            until: view.waiting.until,
+            needs_human: view.waiting.needs_human.map(why),
+            remedy: view.waiting.remedy.clone(),
+        },
+        held_until: rotation
+            .and_then(|r| r.hold.as_ref())
+            .map(|hold| hold.until)
+            .filter(|until| now < *until),
+        next_run: view.next_runs.first().copied(),
+    }
+}
+
+fn secret(view: &SecretView, now: Timestamp) -> wire::Secret {
+    let summary = summary(view, now);
+    let failures = view.failures.iter().map(failure).collect();
+    let history = view.history.iter().map(past).collect();
+    let next_runs = view.next_runs.clone();
+    let Some(rotation) = view.rotation.as_deref() else {
+        return wire::Secret {
+            summary,
+            policy: None,
+            versions: Vec::new(),
+            outgoing: Vec::new(),
+            targets_detail: Vec::new(),
+            under_way: Vec::new(),
+            forced: Vec::new(),
+            hold: None,
+            failures,
+            history,
+            next_runs,
+        };
+    };
+    wire::Secret {
+        summary,
+        policy: Some(policy(rotation)),
+        versions: rotation.versions.iter().rev().map(|(id, v)| version(*id, v)).collect(),
+        outgoing: outgoing(rotation),
+        targets_detail: rotation.targets.iter().map(|(name, t)| target(name, t)).collect(),
+        under_way: rotation
+            .intent
+            .iter()
+            .flat_map(|intent| intent.pending.iter().map(ToString::to_string))
+            .collect(),
+        forced: rotation.forced.iter().map(forced).collect(),
+        hold: rotation.hold.as_ref().filter(|hold| now < hold.until).map(hold),
+        failures,
+        history,
+        next_runs,
+    }
+}
+
+fn run(rotation: &Rotation) -> wire::Run {
+    let ended = match &rotation.phase {
+        Phase::Closed { outcome, .. } => Some(*outcome),
+        _ => None,
+    };
+    wire::Run {
+        id: rotation.id.to_string(),
+        trigger: trigger(&rotation.trigger).into(),
+        lane: lane(rotation.lane).into(),
+        opened_at: rotation.opened_at,
+        phase: rotation.phase.name().into(),
+        incoming: rotation.incoming().map(|version| version.0),
+        outcome: ended.map(|ended| outcome(ended).into()),
+        possible_orphan: ended.is_some_and(leaves_orphan),
+    }
+}
+
+fn current(rotation: &Rotation) -> Option<wire::Current> {
+    let id = rotation.current()?;
+    let version = rotation.versions.get(&id)?;
+    Some(wire::Current {
+        version: id.0,
+        since: version.promoted_at.unwrap_or(version.staged_at),
+        tainted: version.taint.is_some(),
+    })
+}
+
+fn no_targets() -> wire::Progress {
+    wire::Progress { reached: 0, total: 0, evidence: None, assumed: false }
+}
+
+fn progress(rotation: &Rotation) -> wire::Progress {
+    let reached: Vec<&TargetState> =
+        rotation.bound_targets().map(|(_, t)| t).filter(|t| evidence::is_reached(t)).collect();
+    let weakest = reached.iter().filter_map(|t| Some(t.evidence.as_ref()?.seen.level)).min();
+    wire::Progress {
+        reached: reached.len() as u64,
+        total: rotation.bound_targets().count() as u64,
+        evidence: weakest.map(|level| level.to_string()),
+        assumed: reached.iter().any(|t| is_assumed(t)),
+    }
+}
+
+/// Counts, but nobody said so: the config took propagation for evidence.
+fn is_assumed(target: &TargetState) -> bool {
+    let level = target.evidence.as_ref().map(|evidence| evidence.seen.level);
+    target.terms.unattested && level.is_some_and(|level| level < Level::Acknowledged)
+}
+
+fn policy(rotation: &Rotation) -> wire::Policy {
+    let policy = &rotation.terms.policy;
+    wire::Policy {
+        overlap: policy.overlap,
+        evidence_max_age: policy.evidence_max_age,
+        on_leak: match policy.on_leak {
+            OnLeak::KeepServing => "keep_serving",
+            OnLeak::Contain => "contain",
+        }
+        .into(),
+        max_exposure: policy.max_exposure,
+    }
+}
+
+fn version(id: VersionId, version: &Version) -> wire::Version {
+    wire::Version {
+        version: id.0,
+        stage: version.stage.to_string(),
+        key_id: version.key_id.as_ref().map(ToString::to_string),
+        staged_at: version.staged_at,
+        promoted_at: version.promoted_at,
+        revoked_at: version.revoked_at,
+        taint: version
+            .taint
+            .as_ref()
+            .map(|taint| wire::Taint { by: taint.by.clone(), at: taint.at }),
+    }
+}
+
+/// Those that wait for their dates, and those whose end has begun.
+fn outgoing(rotation: &Rotation) -> Vec<wire::Outgoing> {
+    let still_here = |version: &VersionId| {
+        rotation.versions.get(version).is_some_and(|v| v.stage != Stage::Revoked)
+    };
+    rotation
+        .outgoing
+        .iter()
+        .filter(|out| still_here(&out.version))
+        .map(|out| wire::Outgoing {
+            version: out.version.0,
+            earliest: out.earliest,
+            latest: out.latest,
+            progress: leaving(rotation.leaving.get(&out.version)).into(),
+        })
+        .collect()
+}
+
+fn leaving(leaving: Option<&Leaving>) -> &'static str {
+    match leaving {
+        Some(Leaving { forgotten: true, .. }) => "forgotten",
+        Some(Leaving { terminated: true, refused: true, .. }) => "terminated",
+        Some(Leaving { refused: true, .. }) => "refused",
+        Some(Leaving { revoked: true, .. }) => "revoked",
+        Some(_) | None => "waiting",
+    }
+}
+
+fn target(name: &TargetName, target: &TargetState) -> wire::Target {
+    wire::Target {
+        name: name.to_string(),
+        role: role(target.terms.role).into(),
+        wanted: wanted(&target.wanted),
+        seen: target.evidence.as_ref().map(|evidence| wire::Holding {
+            generation: evidence.seen.generation.0,
+            accepted: evidence.seen.accepted.iter().map(|v| v.0).collect(),
+            current: evidence.seen.current.map(|v| v.0),
+        }),
+        evidence: target.evidence.as_ref().map(|evidence| wire::Evidence {
+            level: evidence.seen.level.to_string(),
+            by: evidence.seen.by.clone(),
+            at: evidence.at,
+            since: evidence.since,
+        }),
+        needs: target.terms.needs.to_string(),
+        reached: evidence::is_reached(target),
+        assumed: is_assumed(target),
+        settles_at: evidence::settles_at(target),
+        removed: target.removed,
+        waived_by: target.waived_by.clone(),
+        trouble: attempts(&target.trouble),
+    }
+}
+
+fn wanted(wanted: &Wanted) -> wire::Holding {
+    wire::Holding {
+        generation: wanted.generation.0,
+        accepted: wanted.accepted.iter().map(|v| v.0).collect(),
+        current: wanted.current.map(|v| v.0),
+    }
+}
+
+fn attempts(trouble: &Trouble) -> Option<wire::Attempts> {
+    (trouble.attempts > 0).then(|| wire::Attempts {
+        attempts: u64::from(trouble.attempts),
+        last: trouble.last.map(|failure| why(failure.reason)),
+        next_at: trouble.not_before,
+        since: trouble.since,
+    })
+}
+
+fn forced(forced: &Forced) -> wire::Forced {
+    wire::Forced {
+        version: forced.version.0,
+        rule: match forced.rule {
+            ForcedRule::Contain => "contain",
+            ForcedRule::MaxExposure => "max_exposure",
+            ForcedRule::DiesOnMint => "dies_on_mint",
+            ForcedRule::IssuerClock => "issuer_clock",
+        }
+        .into(),
+        targets_without_evidence: forced
+            .targets_without_evidence
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        at: forced.at,
+    }
+}
+
+fn hold(hold: &Hold) -> wire::Hold {
+    wire::Hold {
+        by: hold.by.clone(),
+        reason: hold.reason.clone(),
+        at: hold.at,
+        until: hold.until,
+        routine_only: hold.routine_only,
+    }
+}
+
+fn failure(failure: &FailureView) -> wire::Failure {
+    wire::Failure {
+        effect: failure.effect.clone(),
+        code: failure.reason.code().into(),
+        text: failure.text.clone(),
+        at: failure.at,
+    }
+}
+
+fn past(past: &Past) -> wire::Past {
+    wire::Past {
+        id: past.id.to_string(),
+        trigger: trigger(&past.trigger).into(),
+        opened_at: past.opened_at,
+        closed_at: past.closed_at,
+        outcome: past.outcome.map_or("superseded", outcome).into(),
+        possible_orphan: past.outcome.is_some_and(leaves_orphan),
+        forced: past.forced.iter().map(forced).collect(),
+    }
+}
+
+/// A reason with its meaning: the documentation's first line, without its space and full stop.
+fn why(reason: Reason) -> wire::Why {
+    wire::Why {
+        code: reason.code().into(),
+        text: reason.meaning().trim().trim_end_matches('.').into(),
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::WebhookHmac => "webhook_hmac",
+        Kind::ApiKey => "api_key",
+    }
+}
+
+fn lane(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Routine => "routine",
+        Lane::Emergency => "emergency",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Verifier => "verifier",
+        Role::Signer => "signer",
+        Role::Both => "both",
+    }
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Unwound { .. } => "unwound",
+    }
+}
+
+fn leaves_orphan(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Unwound { possible_orphan: true, .. })
+}
+
+fn trigger(trigger: &Trigger) -> &'static str {
+    match trigger {
+        Trigger::Initial => "initial",
+        Trigger::Adopted { .. } => "adopted",
+        Trigger::Scheduled { .. } => "scheduled",
+        Trigger::MaxAge => "max_age",
+        Trigger::Manual { .. } => "manual",
+        Trigger::Emergency { .. } => "emergency",
+        Trigger::Repair { .. } => "repair",
+    }
+}
