@@ -7,4 +7,5 @@
 pub mod error;
 pub mod issuer;
 pub mod registry;
+pub mod secret_ref;
 pub mod target;

@@ -23,7 +23,12 @@ impl Manual {
     /// `instructions` is what the person reads: where the key is made, and by whom. `capacity` is
     /// how many keys that place allows at once.
     pub fn new(secret: SecretName, instructions: String, capacity: Option<u32>) -> Manual {
-        let capabilities = Capabilities {
+        Manual { secret, instructions, capabilities: Manual::declares(capacity) }
+    }
+
+    /// What such an issuer declares about itself.
+    pub fn declares(capacity: Option<u32>) -> Capabilities {
+        Capabilities {
             value: ValueFrom::Theirs,
             capacity,
             old_dies: OldDies::OnRevoke,
@@ -33,8 +38,7 @@ impl Manual {
             terminates: false,
             settle: Span::ZERO,
             exclusive: false,
-        };
-        Manual { secret, instructions, capabilities }
+        }
     }
 
     fn impossible(&self, what: &str) -> DriverError {

@@ -34,7 +34,7 @@ builtin! {
 }
 
 /// A preset as it was found: its content, and where it came from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Preset {
     /// Its content.
     pub spec: Spec,

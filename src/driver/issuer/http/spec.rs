@@ -14,7 +14,7 @@ use crate::model::capability::{OldDies, OnLost, ValueFrom};
 use crate::model::time::Span;
 
 /// A whole preset, as its TOML has it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// Its name, as the config asks for it.
@@ -65,7 +65,7 @@ pub struct Spec {
 }
 
 /// A parameter that a config may or must give.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Param {
     /// What it means, for the one who fills it in.
@@ -76,7 +76,7 @@ pub struct Param {
 }
 
 /// How requests are authorised.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthSpec {
     /// `header`, `bearer`, `basic` or `none`.
@@ -93,7 +93,7 @@ pub struct AuthSpec {
 }
 
 /// How a value of ours is made.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generate {
     /// How it is written.
@@ -108,7 +108,7 @@ fn bytes_default() -> usize {
 }
 
 /// Recognises an answer: by its status, and if need be by its body.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected a status such as 404, { status = 500, contains = \"...\" } or \
@@ -122,7 +122,7 @@ pub enum Match {
 }
 
 /// Recognises an answer by status and body. The body is looked at and never shown.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BodyMatch {
     /// The status.
@@ -136,7 +136,7 @@ pub struct BodyMatch {
 }
 
 /// How the next page of a list is found.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PageSpec {
     /// `{{page}}` counts up from `start` until a page is empty.
@@ -173,7 +173,7 @@ pub struct CallSpec<'a> {
 macro_rules! section {
     ($(#[$doc:meta])* $type:ident { $($(#[$field_doc:meta])* $field:ident: $of:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $type {
             /// The method.

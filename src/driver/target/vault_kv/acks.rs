@@ -20,7 +20,7 @@ use crate::model::target::{Level, Observation, Wanted};
 use crate::vault::{Kv, KvPath};
 
 /// Where consumers acknowledge, and who must.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acks {
     /// The document.
     pub at: KvPath,

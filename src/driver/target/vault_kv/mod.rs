@@ -86,7 +86,8 @@ impl Fields {
         }
     }
 
-    fn names(&self) -> [&String; 9] {
+    /// Every name.
+    pub fn names(&self) -> [&String; 9] {
         [
             &self.current,
             &self.previous,
@@ -101,7 +102,7 @@ impl Fields {
     }
 
     /// A name that is used twice or is empty.
-    fn fault(&self) -> Option<&String> {
+    pub fn fault(&self) -> Option<&String> {
         let names = self.names();
         let twice = |at: usize, name: &&String| names[..at].contains(name) || name.is_empty();
         names.iter().enumerate().find(|(at, name)| twice(*at, name)).map(|(_, name)| *name)
@@ -109,7 +110,7 @@ impl Fields {
 }
 
 /// Where the document is and what it looks like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The document.
     pub at: KvPath,
