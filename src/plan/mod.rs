@@ -45,8 +45,7 @@ pub struct Plan {
     pub start: Vec<Start>,
     /// The secrets that are due and may not start.
     pub refused: Vec<Refused>,
-    /// When to plan again if nothing happens until then. What starts is not counted: its opening
-    /// is something that happens.
+    /// When to plan again if nothing happens until then.
     pub wake_at: Option<Timestamp>,
 }
 

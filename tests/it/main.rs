@@ -5,4 +5,3 @@
 mod api;
 mod support;
 mod systemd;
-mod vault;

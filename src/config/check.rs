@@ -1,0 +1,208 @@
+//! Whether what a config says can work: roles, arithmetic, things that exclude each other.
+//!
+//! Decides what is refused although it can be read. Must not know how anything is written, and
+//! reads nothing outside the config.
+
+use std::collections::BTreeMap;
+
+use crate::config::problem::Place;
+use crate::config::reader::{Findings, Section};
+use crate::config::secret::{Draft, SecretConfig};
+use crate::driver::registry::{ChannelSpec, TargetSpec};
+use crate::model::id::SecretName;
+use crate::model::policy::{Kind, OnLeak};
+use crate::model::target::{Role, TargetTerms};
+use crate::model::time::{Span, Timestamp};
+use crate::rotation::{Terms, route};
+
+/// From when, and over how many runs, the shortest period of a schedule is looked for: a year of
+/// daily runs, with both changes of the clocks. A fixed start (2026-01-01), so that a config that
+/// is right today is right tomorrow.
+const PERIODS_FROM: Timestamp = Timestamp(1_767_225_600_000);
+const PERIODS: usize = 400;
+
+/// Judges one secret as a whole.
+pub(super) fn secret(s: &Section<'_>, draft: &Draft, findings: &Findings) {
+    // A preset that is wrong was reported where it stands.
+    let Some(capabilities) = draft.config.issuer.capabilities() else { return };
+    let SecretConfig { kind, policy, .. } = &draft.config;
+    let terms = Terms { kind: *kind, capabilities, policy: policy.clone() };
+    sides(s, draft, &terms);
+    cutover(s, draft, &terms);
+    let arithmetic = Arithmetic { s, draft, terms: &terms, findings };
+    arithmetic.overlap();
+    arithmetic.period();
+    arithmetic.exposure();
+}
+
+/// Somebody must use the key, and somebody must accept it: an issuer, or a target.
+fn sides(s: &Section<'_>, draft: &Draft, terms: &Terms) {
+    let targets = &draft.config.targets;
+    let has = |side: fn(Role) -> bool| targets.values().any(|t| side(t.terms.role));
+    if route::targets_verify(terms) && !has(Role::verifies) {
+        s.problem(
+            "targets",
+            "no target verifies: nobody would accept the new version",
+            "add a target with role = \"verifier\" (or \"both\")",
+        );
+    }
+    if !has(Role::signs) {
+        s.problem(
+            "targets",
+            "no target signs: nothing would show that the new version is in use",
+            "add a target with role = \"signer\" (or \"both\")",
+        );
+    }
+}
+
+/// An issuer that ends the old key before anybody can have the new one is a gap by construction.
+fn cutover(s: &Section<'_>, draft: &Draft, terms: &Terms) {
+    let cuts = route::mint_is_final(terms);
+    if cuts && !draft.allow_cutover {
+        s.problem(
+            "issuer",
+            "this issuer ends the old key at the moment it mints the new one, before any target \
+             can have it",
+            "use an issuer that lets two keys live, or accept the gap with `allow_cutover = true`",
+        );
+    }
+    if !cuts && draft.allow_cutover {
+        s.problem(
+            "allow_cutover",
+            "there is nothing to allow: this issuer lets old and new live together",
+            "take `allow_cutover` away",
+        );
+    }
+}
+
+/// A channel that is signed with a secret of rotord's needs rotord among its targets.
+pub(super) fn channels(
+    channels: &BTreeMap<String, Option<ChannelSpec>>,
+    secrets: &BTreeMap<SecretName, SecretConfig>,
+    refuse: impl Fn(&str, String, String),
+) {
+    for (name, spec) in channels {
+        let Some(ChannelSpec::Managed(secret)) = spec else { continue };
+        let Some(config) = secrets.get(secret) else {
+            refuse(
+                name,
+                format!("there is no secret {secret}, or it is wrong"),
+                format!("add a table [secrets.{secret}]"),
+            );
+            continue;
+        };
+        let fed = TargetSpec::Channel(name.clone());
+        if !config.targets.values().any(|target| target.spec == fed) {
+            refuse(
+                name,
+                format!("{secret} is never handed to this channel"),
+                format!(
+                    "add [secrets.{secret}.targets.rotord] with type = \"channel\", \
+                     channel = \"{name}\""
+                ),
+            );
+        }
+    }
+}
+
+/// The sums that keep a version from being taken away too early.
+struct Arithmetic<'a> {
+    s: &'a Section<'a>,
+    draft: &'a Draft,
+    terms: &'a Terms,
+    findings: &'a Findings,
+}
+
+impl Arithmetic<'_> {
+    /// A message signed with the old version just before the Switch must still be verified when it
+    /// is delivered for the last time, by a verifier whose clock is off the other way.
+    fn overlap(&self) {
+        let secret = &self.draft.config;
+        let signers = secret.targets.values().filter(|t| t.terms.role.signs());
+        let retries = signers.map(|t| t.retry_horizon).max().unwrap_or_default();
+        let (least, sum) = match secret.kind {
+            Kind::WebhookHmac => {
+                let tolerance = self.draft.clock_tolerance;
+                let sum = format!("retry horizon {retries} + 2 x clock tolerance {tolerance}");
+                (retries.plus(tolerance.times(2)), sum)
+            }
+            Kind::ApiKey => (retries, format!("retry horizon {retries}")),
+        };
+        let overlap = secret.policy.overlap;
+        if overlap < least {
+            self.wrong(
+                "overlap",
+                format!(
+                    "{overlap} is too short: what was signed just before the switch is still \
+                     delivered {least} later ({sum})"
+                ),
+                format!("make `overlap` at least \"{least}\""),
+            );
+        }
+    }
+
+    /// A rotation must be over before the next one is due.
+    fn period(&self) {
+        let secret = &self.draft.config;
+        let admit = self.propagation(|target| route::admits(self.terms, target));
+        let switch = self.propagation(|target| target.role.signs());
+        let overlap = secret.policy.overlap;
+        let needed = overlap.plus(admit).plus(switch);
+        let sum = format!("overlap {overlap} + propagation {}", admit.plus(switch));
+        for (key, period) in self.periods() {
+            if period <= needed {
+                self.wrong(
+                    key,
+                    format!(
+                        "a rotation comes due every {period}, but one takes more than {needed} \
+                         ({sum})"
+                    ),
+                    format!("rotate less often than every {needed}, or make `overlap` shorter"),
+                );
+            }
+        }
+    }
+
+    fn propagation(&self, counts: impl Fn(&TargetTerms) -> bool) -> Span {
+        let counted = self.draft.config.targets.values().map(|t| &t.terms).filter(|t| counts(t));
+        counted.map(|terms| terms.propagation).max().unwrap_or_default()
+    }
+
+    fn periods(&self) -> Vec<(&'static str, Span)> {
+        let cadence = &self.draft.config.cadence;
+        let scheduled =
+            cadence.schedule.as_ref().and_then(|s| s.shortest_period(PERIODS_FROM, PERIODS));
+        let periods = [("schedule", scheduled), ("max_age", cadence.max_age)];
+        periods.into_iter().filter_map(|(key, period)| Some((key, period?))).collect()
+    }
+
+    /// `keep_serving` promises that dependents can move before a leaked version goes.
+    fn exposure(&self) {
+        let secret = &self.draft.config;
+        let exposure = secret.policy.max_exposure;
+        let move_over = self.propagation(|_| true);
+        if secret.policy.on_leak == OnLeak::KeepServing && exposure <= move_over {
+            self.wrong(
+                "max_exposure",
+                format!(
+                    "a leaked version would be taken away after {exposure}, before its dependents \
+                     can have moved (propagation {move_over}): that is no `keep_serving`"
+                ),
+                format!(
+                    "make `max_exposure` longer than \"{move_over}\", or say on_leak = \"contain\""
+                ),
+            );
+        }
+    }
+
+    /// Refuses, or with `unsafe_overlap` only warns.
+    fn wrong(&self, key: &str, what: String, remedy: String) {
+        let at: Place = self.s.place(key);
+        if self.draft.lenient {
+            let remedy = format!("unsafe_overlap lets it pass: never in production; {remedy}");
+            self.findings.warning(&at, what, remedy);
+        } else {
+            self.findings.problem(&at, what, remedy);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The daemon's own tables: `[vault]`, `[daemon]`, `[limits]`.
+//!
+//! Decides their keys, defaults and bounds. Must not know secrets, issuers or targets.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::config::place;
+use crate::config::reader::{Entry, Section};
+use crate::model::id::SecretName;
+use crate::model::time::Span;
+use crate::plan::budget::Budget;
+use crate::telemetry::logs::{self, Format};
+
+/// Where Vault is and how rotord logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultConfig {
+    /// The server, or what stands before its nodes.
+    pub address: Url,
+    /// Lets plain HTTP leave this machine.
+    pub allow_http: bool,
+    /// Hosts that a standby may point to, as `host` or `host:port`; no other is ever followed.
+    pub standby_hosts: Vec<String>,
+    /// The namespace, if the server has them.
+    pub namespace: Option<String>,
+    /// Authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// rotord's own KV v2 mount.
+    pub mount: String,
+    /// How to log in.
+    pub auth: AuthConfig,
+    /// How long a connection may take.
+    pub connect_timeout: Span,
+    /// How long one request may take.
+    pub request_timeout: Span,
+}
+
+/// How rotord logs in to Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthConfig {
+    /// A token that something else keeps fresh.
+    Token(SecretPlace),
+    /// An AppRole.
+    AppRole {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role, which is no secret.
+        role_id: String,
+        /// The secret id.
+        secret_id: SecretPlace,
+    },
+}
+
+/// Where a login secret is found. It cannot lie in Vault, which it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// A file.
+    File(PathBuf),
+    /// A systemd credential of the unit.
+    Credential(String),
+}
+
+/// The process itself. A change of any of it needs a restart, `log_level` and `allow_removal`
+/// apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonConfig {
+    /// Where the instance id and its lock lie.
+    pub state_directory: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The group whose members may use the socket, besides root and rotord's own user.
+    pub socket_group: Option<String>,
+    /// The permissions of the socket.
+    pub socket_mode: u32,
+    /// Where status, health and metrics are served over TCP, read only; nowhere unless given.
+    pub listen: Option<SocketAddr>,
+    /// How a log line looks.
+    pub log_format: Format,
+    /// The log filter.
+    pub log_level: String,
+    /// How long leadership lasts without renewal.
+    pub lease_ttl: Span,
+    /// The secrets that a reload may take out of management.
+    pub allow_removal: BTreeSet<SecretName>,
+}
+
+/// How much may happen at the same time. See the constants of this module for the reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Effects in flight in total.
+    pub effects: u32,
+    /// Effects in flight for one target.
+    pub per_target: u32,
+    /// Effects in flight at one issuer.
+    pub per_issuer: u32,
+    /// Rotations on the move: open, and not waiting in their overlap.
+    pub rotations: u32,
+    /// Of these, room that routine rotations leave free for emergencies.
+    pub emergency_reserve: u32,
+}
+
+impl Default for Limits {
+    /// 64 requests saturate a Raft log on two cores, and more only wait in it. One push at a time
+    /// keeps a target's generations in order. Issuers throttle early; four is below what any of
+    /// them counts. What rotations need is the planner's to know.
+    fn default() -> Limits {
+        let Budget { moving_max, emergency_reserve, .. } = Budget::default();
+        Limits {
+            effects: 64,
+            per_target: 1,
+            per_issuer: 4,
+            rotations: moving_max,
+            emergency_reserve,
+        }
+    }
+}
+
+/// Vault answers in milliseconds; ten seconds bridge a leader election, longer hides a hang.
+const REQUEST_TIMEOUT_DEFAULT: Span = Span::from_secs(10);
+const CONNECT_TIMEOUT_DEFAULT: Span = Span::from_secs(3);
+/// Past a minute an operator has long seen the failure that a time-out only then admits.
+const TIMEOUT_MAX: Span = Span::from_secs(60);
+/// Below a tenth of a second, a busy machine times out on healthy answers.
+const TIMEOUT_MIN: Span = Span(100);
+
+/// A takeover waits this long; a hiccup of Vault shorter than a third of it costs nothing.
+const LEASE_TTL_DEFAULT: Span = Span::from_secs(30);
+const LEASE_TTL_MIN: Span = Span::from_secs(5);
+const LEASE_TTL_MAX: Span = Span::from_secs(600);
+
+/// Reads `[vault]`.
+pub(super) fn vault(s: &Section<'_>) -> Option<VaultConfig> {
+    let allow_http = s.get("allow_http").and_then(Entry::flag).unwrap_or(false);
+    let address = s
+        .require("address", "the URL of the server, such as \"https://vault.example:8200\"")
+        .and_then(|e| place::url(e, allow_http));
+    let hosts = s.get("standby_hosts").and_then(Entry::list).unwrap_or_default();
+    let standby_hosts = hosts.into_iter().filter_map(place::host).collect();
+    let namespace = s.get("namespace").and_then(Entry::text).map(str::to_owned);
+    let ca_file = s.get("ca_file").and_then(place::plain_file);
+    let mount = s.get("mount").map_or_else(|| Some("rotord".to_owned()), place::mount);
+    let auth = s
+        .require("auth", "`{ token_file = \"...\" }`, `{ token_credential = \"...\" }` or `{ approle = { ... } }`")
+        .and_then(|e| e.section(auth)?);
+    let timeout = |key, default| {
+        s.get(key).map_or(Some(default), |e| e.span(TIMEOUT_MIN, TIMEOUT_MAX)).unwrap_or(default)
+    };
+    let connect_timeout = timeout("connect_timeout", CONNECT_TIMEOUT_DEFAULT);
+    let request_timeout = timeout("request_timeout", REQUEST_TIMEOUT_DEFAULT);
+    Some(VaultConfig {
+        address: address?,
+        allow_http,
+        standby_hosts,
+        namespace,
+        ca_file,
+        mount: mount?,
+        auth: auth?,
+        connect_timeout,
+        request_timeout,
+    })
+}
+
+fn auth(s: &Section<'_>) -> Option<AuthConfig> {
+    let (way, chosen) = s.exactly_one(&["token_file", "token_credential", "approle"])?;
+    match way {
+        "token_file" => Some(AuthConfig::Token(SecretPlace::File(place::secret_file(chosen)?))),
+        "token_credential" => {
+            Some(AuthConfig::Token(SecretPlace::Credential(place::credential(chosen)?)))
+        }
+        _ => chosen.section(approle)?,
+    }
+}
+
+fn approle(s: &Section<'_>) -> Option<AuthConfig> {
+    let mount = s.get("mount").map_or_else(|| Some("approle".to_owned()), place::mount);
+    let role_id = s.require("role_id", "the id of the role").and_then(Entry::text);
+    let secret_id = s.exactly_one(&["secret_id_file", "secret_id_credential"]);
+    let secret_id = secret_id.and_then(|(way, chosen)| match way {
+        "secret_id_file" => place::secret_file(chosen).map(SecretPlace::File),
+        _ => place::credential(chosen).map(SecretPlace::Credential),
+    });
+    Some(AuthConfig::AppRole { mount: mount?, role_id: role_id?.to_owned(), secret_id: secret_id? })
+}
+
+/// Reads `[daemon]`; every key has a default.
+pub(super) fn daemon(s: &Section<'_>) -> DaemonConfig {
+    let defaults = DaemonConfig::default();
+    let mode = s.get("socket_mode").and_then(socket_mode);
+    let level = s.get("log_level").and_then(|entry| {
+        let level = entry.clone().text()?;
+        let checked = logs::check_filter(level);
+        checked.map_err(|e| entry.problem(e.to_string(), "write a level such as \"info\"")).ok()?;
+        Some(level.to_owned())
+    });
+    let names = s.get("allow_removal").and_then(Entry::list).unwrap_or_default();
+    DaemonConfig {
+        state_directory: s
+            .get("state_directory")
+            .and_then(|e| e.path())
+            .unwrap_or(defaults.state_directory),
+        socket: s.get("socket").and_then(|e| e.path()).unwrap_or(defaults.socket),
+        socket_group: s.get("socket_group").and_then(Entry::text).map(str::to_owned),
+        socket_mode: mode.unwrap_or(defaults.socket_mode),
+        listen: s.get("listen").and_then(place::loopback_address),
+        log_format: s
+            .get("log_format")
+            .and_then(|e| e.one_of(&[("text", Format::Text), ("json", Format::Json)]))
+            .unwrap_or(defaults.log_format),
+        log_level: level.unwrap_or(defaults.log_level),
+        lease_ttl: s
+            .get("lease_ttl")
+            .and_then(|e| e.span(LEASE_TTL_MIN, LEASE_TTL_MAX))
+            .unwrap_or(defaults.lease_ttl),
+        allow_removal: names
+            .into_iter()
+            .filter_map(|e| e.parsed("write the name of a secret"))
+            .collect(),
+    }
+}
+
+impl Default for DaemonConfig {
+    fn default() -> DaemonConfig {
+        DaemonConfig {
+            state_directory: "/var/lib/rotord".into(),
+            socket: "/run/rotord/rotord.sock".into(),
+            socket_group: None,
+            socket_mode: 0o660,
+            listen: None,
+            log_format: Format::Text,
+            log_level: "info".to_owned(),
+            lease_ttl: LEASE_TTL_DEFAULT,
+            allow_removal: BTreeSet::new(),
+        }
+    }
+}
+
+impl DaemonConfig {
+    /// Whether a running daemon can take over the other settings without a restart.
+    pub(super) fn reloads_to(&self, other: &DaemonConfig) -> bool {
+        let DaemonConfig { log_level, allow_removal, .. } = other.clone();
+        DaemonConfig { log_level, allow_removal, ..self.clone() } == *other
+    }
+}
+
+fn socket_mode(entry: Entry<'_>) -> Option<u32> {
+    let mode = u32::from_str_radix(entry.clone().text()?, 8).ok().filter(|mode| mode & !0o770 == 0);
+    if mode.is_none() {
+        entry.problem(
+            "these are no permissions, or they let everybody rotate secrets",
+            "write them in octal with nothing for others: \"0660\" or \"0600\"",
+        );
+    }
+    mode
+}
+
+/// Reads `[limits]`; every key has a default.
+pub(super) fn limits(s: &Section<'_>) -> Limits {
+    let defaults = Limits::default();
+    let number = |key, default: u32, most: u32| {
+        let read = s.get(key).and_then(|e| e.number(1, u64::from(most)));
+        read.and_then(|n| u32::try_from(n).ok()).unwrap_or(default)
+    };
+    // More in flight than this only queues in Vault's log, or exhausts descriptors.
+    let limits = Limits {
+        effects: number("effects", defaults.effects, 1024),
+        per_target: number("per_target", defaults.per_target, 64),
+        per_issuer: number("per_issuer", defaults.per_issuer, 64),
+        rotations: number("rotations", defaults.rotations, 10_000),
+        emergency_reserve: number("emergency_reserve", defaults.emergency_reserve, 10_000),
+    };
+    if limits.emergency_reserve >= limits.rotations {
+        s.problem(
+            "emergency_reserve",
+            format!(
+                "a reserve of {} leaves nothing of {} rotations for routine work",
+                limits.emergency_reserve, limits.rotations
+            ),
+            "make `emergency_reserve` smaller than `rotations`",
+        );
+    }
+    limits
+}
