@@ -20,7 +20,8 @@ pub enum NameError {
     TooLong(usize),
     /// A character that would be special in a path, a URL or a shell.
     #[error(
-        "{0:?} is not allowed in a name: use a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+        "{0:?} is not allowed in a name: use a-z, 0-9, '-', '_' and '.', starting with a letter \
+         or digit"
     )]
     Character(char),
 }

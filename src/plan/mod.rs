@@ -45,7 +45,8 @@ pub struct Plan {
     pub start: Vec<Start>,
     /// The secrets that are due and may not start.
     pub refused: Vec<Refused>,
-    /// When to plan again if nothing happens until then.
+    /// When to plan again if nothing happens until then. What starts is not counted: its opening
+    /// is something that happens.
     pub wake_at: Option<Timestamp>,
 }
 

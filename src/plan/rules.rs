@@ -129,8 +129,8 @@ fn next_scheduled(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
 /// neither a restart nor a clock that is set runs an instant twice. None while the secret has no
 /// version that a schedule could replace.
 fn settled_until(facts: &Facts<'_>) -> Option<Timestamp> {
-    let promoted_at = facts.current?.promoted_at;
-    Some(facts.last_scheduled?.max(promoted_at).max(facts.cadence_since.unwrap_or(promoted_at)))
+    let settled = facts.last_scheduled?.max(facts.current?.promoted_at);
+    Some(settled).max(facts.cadence_since)
 }
 
 fn unmanaged(facts: &Facts<'_>, _: Ask, _: &Limits, _: Timestamp) -> Option<Refusal> {

@@ -2,8 +2,9 @@
 //! printed or cloned, and its bytes are wiped.
 
 use std::fmt;
+use std::io;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// The JSON text of a document's `data`.
@@ -15,20 +16,35 @@ impl Document {
         Document(Zeroizing::new(text))
     }
 
+    /// Takes JSON text that is being wiped already.
+    pub(super) fn from_wiped(text: Zeroizing<Vec<u8>>) -> Document {
+        Document(text)
+    }
+
     /// Writes a value as JSON.
     ///
     /// # Errors
     /// The line and column of what cannot be written; never the value.
     pub fn encode(value: &impl Serialize) -> Result<Document, Malformed> {
-        serde_json::to_vec(value).map(Document::from_json).map_err(|error| Malformed::of(&error))
+        // Measured first: a buffer that grows leaves copies behind.
+        let mut size = Size(0);
+        serde_json::to_writer(&mut size, value).map_err(|error| Malformed::of(&error))?;
+        let mut text = Zeroizing::new(Vec::with_capacity(size.0));
+        serde_json::to_writer(&mut *text, value).map_err(|error| Malformed::of(&error))?;
+        Ok(Document(text))
     }
 
     /// Reads the JSON as a value.
     ///
     /// # Errors
     /// The line and column of what does not fit; never the value, which serde's own text prints.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
+    pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Malformed> {
         serde_json::from_slice(&self.0).map_err(|error| Malformed::of(&error))
+    }
+
+    /// The JSON text for the wire, still wiped.
+    pub(super) fn into_wiped(self) -> Zeroizing<Vec<u8>> {
+        self.0
     }
 
     /// The JSON text.
@@ -40,6 +56,20 @@ impl Document {
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[document]")
+    }
+}
+
+/// Counts what is written to it.
+struct Size(usize);
+
+impl io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

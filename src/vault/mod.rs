@@ -4,8 +4,13 @@
 //! a rotation is. Everybody else sees [`Kv`], which the simulated Vault of the tests implements
 //! too and which one contract suite holds both to.
 
+mod answer;
+pub mod client;
+mod consistency;
 pub mod document;
 pub mod error;
+mod order;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,7 @@
-//! What several integration tests stand on.
+//! What several tests need: real servers, and the suites that hold implementations to a contract.
 
+pub(crate) mod bao;
+pub(crate) mod clock;
 pub(crate) mod fake_engine;
+pub(crate) mod kv_contract;
 pub(crate) mod picture;
