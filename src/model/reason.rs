@@ -105,7 +105,7 @@ reasons! {
     Held => "held",
     /// A person must provide the value.
     ValueNeeded => "value_needed",
-    /// The issuer has no API: a person must end the key there and confirm it.
+    /// The issuer has no API: a person ends the key there, and `resolve NAME retry` confirms it.
     RevokeByHand => "revoke_by_hand",
     /// The lane or a limit has no room at the moment.
     Busy => "busy",

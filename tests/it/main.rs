@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 mod api;
+mod issuers;
 mod support;
 mod systemd;
 mod vault;

@@ -83,15 +83,15 @@ impl Issuer for Manual {
         Err(self.impossible("probed"))
     }
 
-    /// Always refused with [`Reason::RevokeByHand`]: only the person knows when it is done, and
-    /// says so by resolving the rotation, which then goes on without asking here again.
+    /// Always refused with [`Reason::RevokeByHand`]: only the person knows when it is done. With
+    /// this reason `resolve NAME retry` is that person's word, and nothing is asked here again.
     async fn revoke(&self, key_id: &KeyId) -> Result<(), DriverError> {
         let Manual { secret, instructions, .. } = self;
         Err(DriverError::refused(
             Reason::RevokeByHand,
             format!(
                 "a person must end key {key_id} of {secret} at its issuer ({instructions}) and \
-                 then confirm it with: rotord resolve {secret}"
+                 then confirm it with: rotord resolve {secret} retry"
             ),
         ))
     }
@@ -131,7 +131,7 @@ mod tests {
         let error = manual().revoke(&key_id).await.expect_err("no API");
         assert_eq!((error.class, error.reason), (Class::Refused, Reason::RevokeByHand));
         assert!(error.text.contains("ak-17"), "{error}");
-        assert!(error.text.contains("rotord resolve deploy-key"), "{error}");
+        assert!(error.text.contains("rotord resolve deploy-key retry"), "{error}");
     }
 
     #[tokio::test]

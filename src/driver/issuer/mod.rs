@@ -114,7 +114,9 @@ pub trait Issuer: Send + Sync {
         material: &Material,
     ) -> Result<Probe, DriverError>;
 
-    /// Ends a key for good; disables it first where the issuer has that.
+    /// Ends a key for good; disables it first where the issuer has that. An issuer without an API
+    /// refuses with [`Reason::RevokeByHand`](crate::model::reason::Reason::RevokeByHand): a person
+    /// ends the key and says so.
     async fn revoke(&self, key_id: &KeyId) -> Result<(), DriverError>;
 
     /// Ends the live sessions of a revoked key. Only called if `terminates` is declared.

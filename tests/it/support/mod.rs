@@ -3,5 +3,10 @@
 pub(crate) mod bao;
 pub(crate) mod clock;
 pub(crate) mod fake_engine;
+pub(crate) mod fault_proxy;
+pub(crate) mod issuer_contract;
+#[path = "../../../examples/shared/keys.rs"]
+pub(crate) mod keys;
 pub(crate) mod kv_contract;
+pub(crate) mod memory_issuer;
 pub(crate) mod picture;

@@ -41,7 +41,10 @@ impl Matcher {
                 }
                 BodyTest::At(pointer, wanted) => Answered::parse(body).is_some_and(|answered| {
                     let found = pointer.find(answered.value());
-                    wanted.as_ref().map_or(found.is_some(), |wanted| found == Some(wanted))
+                    match wanted {
+                        Some(wanted) => found == Some(wanted),
+                        None => found.is_some(),
+                    }
                 }),
             }
     }

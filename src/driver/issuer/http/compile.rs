@@ -22,7 +22,7 @@ use crate::driver::issuer::http::spec::{
     AuthSpec, CallSpec, DetailSpec, EndSpec, ListSpec, Match, MintSpec, PageSpec, ReadSpec, Spec,
     VerifySpec,
 };
-use crate::driver::issuer::http::template::{JsonTemplate, Place, Scope, Template};
+use crate::driver::issuer::http::template::{JsonTemplate, Place, Scope, Template, escape};
 use crate::model::capability::Capabilities;
 
 const MINT: Scope = Scope { rotation: true, ours: true, auth: true, ..NOTHING };
@@ -149,7 +149,9 @@ impl Compiler<'_> {
             ok: self.wished("list", &list.ok),
             empty: self.matchers(("list", "empty"), &list.empty),
             paging: self.paging(list.page.as_ref()),
-            items: self.pointer(("list", "items"), Some(&list.items)).unwrap_or(whole.clone()),
+            items: self
+                .pointer(("list", "items"), Some(&list.items))
+                .unwrap_or_else(|| whole.clone()),
             item_id: self.pointer(("list", "item_id"), Some(&list.item_id)).unwrap_or(whole),
             facts: self.facts("list", texts),
             detail: list.detail.as_ref().map(|detail| self.detail(detail)),
@@ -272,7 +274,10 @@ impl Compiler<'_> {
         let mut fields = Vec::with_capacity(form.len());
         for (name, text) in form {
             match Template::parse(text, Place::Form, scope, &self.params) {
-                Ok(template) => fields.push((name.clone(), self.noted(template))),
+                Ok(template) => {
+                    let name = escape(Place::Form, name).as_str().to_owned();
+                    fields.push((name, self.noted(template)));
+                }
                 Err(what) => self.problem(table, "form", format!("{name}: {what}")),
             }
         }

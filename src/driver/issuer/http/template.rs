@@ -156,12 +156,12 @@ impl Template {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
             let (name, behind) =
-                after.split_once("}}").ok_or("a {{ is never closed with }}".to_owned())?;
-            push_text(&mut pieces, before);
+                after.split_once("}}").ok_or_else(|| "a {{ is never closed with }}".to_owned())?;
+            push_text(&mut pieces, &literal(place, before));
             pieces_of_hole(&mut pieces, name.trim(), (place, scope), params)?;
             rest = behind;
         }
-        push_text(&mut pieces, rest);
+        push_text(&mut pieces, &literal(place, rest));
         Ok(Template { place, pieces })
     }
 
@@ -318,7 +318,16 @@ fn check_for_url(place: Place, text: &str) -> Result<(), &'static str> {
     }
 }
 
-fn escape(place: Place, text: &str) -> Zeroizing<String> {
+/// What stands between the holes: the shape of a URL, but the content of a form field.
+fn literal(place: Place, text: &str) -> Zeroizing<String> {
+    match place {
+        Place::Form => escape(place, text),
+        Place::Url | Place::Plain => Zeroizing::new(text.to_owned()),
+    }
+}
+
+/// The text as it may stand at a place.
+pub(super) fn escape(place: Place, text: &str) -> Zeroizing<String> {
     if place == Place::Plain {
         return Zeroizing::new(text.to_owned());
     }

@@ -1,0 +1,110 @@
+//! A proxy that does what networks and broken servers do, at the request of a test.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// What happens to one exchange.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// The request arrives and is carried out; the connection closes instead of the answer.
+    LoseAnswer,
+    /// The request arrives and is carried out; no answer comes, the connection stays.
+    Hang,
+    /// The request arrives and is carried out; half of the answer comes.
+    CutAnswer,
+    /// The request arrives and is carried out; this comes back, headers and all.
+    Answer(String),
+}
+
+/// A running proxy. It ends when it is dropped.
+pub(crate) struct FaultProxy {
+    pub(crate) address: SocketAddr,
+    faults: Arc<Mutex<Vec<Fault>>>,
+    _task: JoinSet<()>,
+}
+
+impl FaultProxy {
+    /// A proxy before a server; faithful until told otherwise.
+    pub(crate) async fn before(server: SocketAddr) -> FaultProxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let faults: Arc<Mutex<Vec<Fault>>> = Arc::default();
+        let mut task = JoinSet::new();
+        task.spawn(accept(listener, server, Arc::clone(&faults)));
+        FaultProxy { address, faults, _task: task }
+    }
+
+    /// Spoils the next exchange; called twice, the next two.
+    pub(crate) fn spoil(&self, fault: Fault) {
+        self.faults.lock().unwrap().push(fault);
+    }
+
+    /// A handle that loses the next answer.
+    pub(crate) fn loser(&self) -> Box<dyn Fn() + Send + Sync> {
+        let faults = Arc::clone(&self.faults);
+        Box::new(move || faults.lock().unwrap().push(Fault::LoseAnswer))
+    }
+}
+
+async fn accept(listener: TcpListener, server: SocketAddr, faults: Arc<Mutex<Vec<Fault>>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        connections.spawn(exchange(client, server, Arc::clone(&faults)));
+    }
+}
+
+/// One exchange per connection: `Connection: close` is added, so both ends agree where it ends.
+async fn exchange(mut client: TcpStream, server: SocketAddr, faults: Arc<Mutex<Vec<Fault>>>) {
+    let Some(request) = read_request(&mut client).await else { return };
+    let fault = {
+        let mut faults = faults.lock().unwrap();
+        if faults.is_empty() { None } else { Some(faults.remove(0)) }
+    };
+    let mut upstream = TcpStream::connect(server).await.unwrap();
+    upstream.write_all(&request).await.unwrap();
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer).await.unwrap();
+    let answer = match fault {
+        None => answer,
+        Some(Fault::LoseAnswer) => return,
+        Some(Fault::Hang) => {
+            // Until the client gives up.
+            let _ = client.read(&mut [0]).await;
+            return;
+        }
+        Some(Fault::CutAnswer) => answer[..answer.len() - 10].to_vec(),
+        Some(Fault::Answer(text)) => text.into_bytes(),
+    };
+    // The client may have gone away: that is its right.
+    let _ = client.write_all(&answer).await;
+}
+
+async fn read_request(client: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    let head = loop {
+        if let Some(at) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+        match client.read(&mut buffer).await {
+            Ok(0) | Err(_) => return None,
+            Ok(length) => request.extend_from_slice(&buffer[..length]),
+        }
+    };
+    let text = String::from_utf8(request[..head].to_vec()).unwrap().to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.map_or(0, |length| length.parse().unwrap());
+    while request.len() < head + 4 + length {
+        match client.read(&mut buffer).await {
+            Ok(0) | Err(_) => return None,
+            Ok(length) => request.extend_from_slice(&buffer[..length]),
+        }
+    }
+    request.splice(head..head, b"\r\nconnection: close".iter().copied());
+    Some(request)
+}
