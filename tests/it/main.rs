@@ -6,4 +6,5 @@ mod api;
 mod issuers;
 mod support;
 mod systemd;
+mod tidy;
 mod vault;
