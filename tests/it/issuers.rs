@@ -11,7 +11,6 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use chrono::{DateTime, Utc};
 use http::Method;
 use rotord::driver::error::DriverError;
 use rotord::driver::issuer::generated::{Format, Generated, Generator};
@@ -27,53 +26,41 @@ use rotord::model::time::Span;
 use rotord::net;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use crate::support::bao::Bao;
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::issuer_contract::{self as contract, Subject, mint, tag};
-use crate::support::keys::{Keys, Mode};
+use crate::support::keys::Mode;
 use crate::support::memory_issuer::MemoryIssuer;
-
-const ADMIN: &str = "admin-token-of-the-test";
+use crate::support::servers::{ADMIN, Server, key_service, serve};
 
 /// For calls that no server will answer.
 const IMPATIENT: Span = Span(300);
-
-/// A server that ends when the test does.
-struct Server {
-    address: SocketAddr,
-    _task: JoinSet<()>,
-}
-
-async fn serve(router: Router) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut task = JoinSet::new();
-    task.spawn(async move { axum::serve(listener, router).await.unwrap() });
-    Server { address, _task: task }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the key service is a real server with a clock")]
-fn now() -> DateTime<Utc> {
-    Utc::now()
-}
-
-async fn key_service(mode: Mode) -> Server {
-    serve(Keys::new(mode, 2, ADMIN, now).router()).await
-}
 
 fn fixed(secret: &str) -> Arc<dyn SecretSource> {
     Arc::new(Fixed(Arc::new(SecretBytes::new(secret.as_bytes().to_vec()))))
 }
 
 fn http_issuer(preset: &Preset, params: Value, auth: Arc<dyn SecretSource>) -> HttpIssuer {
+    http_issuer_within(net::TIMEOUT_DEFAULT, preset, params, auth)
+}
+
+fn http_issuer_within(
+    timeout: Span,
+    preset: &Preset,
+    params: Value,
+    auth: Arc<dyn SecretSource>,
+) -> HttpIssuer {
     let settings = Settings {
         params: serde_json::from_value(params).unwrap(),
         auth: BTreeMap::from([("token".to_owned(), auth)]),
         exclusive: None,
     };
-    let connect = |base: &url::Url| net::Client::new(&net::Settings::new(base.clone()));
+    let connect = |base: &url::Url| {
+        let connect_timeout = Span(timeout.0 / 2);
+        let defaults = net::Settings::new(base.clone());
+        net::Client::new(&net::Settings { timeout, connect_timeout, ..defaults })
+    };
     HttpIssuer::new(preset, settings, connect).map_err(|error| error.to_string()).unwrap()
 }
 
@@ -84,21 +71,6 @@ fn demo_issuer(preset: &str, address: SocketAddr) -> HttpIssuer {
         params["name"] = json!("billing");
     }
     http_issuer(&preset, params, fixed(ADMIN))
-}
-
-fn impatient_issuer(address: SocketAddr) -> HttpIssuer {
-    let settings = Settings {
-        params: BTreeMap::from([("address".to_owned(), json!(format!("http://{address}")))]),
-        auth: BTreeMap::from([("token".to_owned(), fixed(ADMIN))]),
-        exclusive: None,
-    };
-    let preset = Preset::find("rotord-demo-keys", None).unwrap();
-    let connect = |base: &url::Url| {
-        let connect_timeout = Span(IMPATIENT.0 / 2);
-        let defaults = net::Settings::new(base.clone());
-        net::Client::new(&net::Settings { timeout: IMPATIENT, connect_timeout, ..defaults })
-    };
-    HttpIssuer::new(&preset, settings, connect).map_err(|error| error.to_string()).unwrap()
 }
 
 fn in_memory(value: ValueFrom, old_dies: OldDies, on_lost: OnLost) -> Subject {
@@ -255,7 +227,9 @@ async fn spoiled(fault: Fault) -> [DriverError; 3] {
     let mut issuer = demo_issuer("rotord-demo-keys", proxy.address);
     let key = mint(&issuer, &tag()).await;
     if matches!(fault, Fault::Hang) {
-        issuer = impatient_issuer(proxy.address);
+        let preset = Preset::find("rotord-demo-keys", None).unwrap();
+        let params = json!({ "address": format!("http://{}", proxy.address) });
+        issuer = http_issuer_within(IMPATIENT, &preset, params, fixed(ADMIN));
     }
     proxy.spoil(fault.clone());
     let minting = issuer.mint(&tag(), None).await.unwrap_err();

@@ -4,6 +4,7 @@
 
 mod api;
 mod issuers;
+mod key_client;
 mod support;
 mod systemd;
 mod tidy;

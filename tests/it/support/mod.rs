@@ -2,6 +2,8 @@
 
 pub(crate) mod bao;
 pub(crate) mod clock;
+#[path = "../../../examples/shared/consumer.rs"]
+pub(crate) mod consumer;
 pub(crate) mod fake_engine;
 pub(crate) mod fault_proxy;
 pub(crate) mod issuer_contract;
@@ -10,3 +12,4 @@ pub(crate) mod keys;
 pub(crate) mod kv_contract;
 pub(crate) mod memory_issuer;
 pub(crate) mod picture;
+pub(crate) mod servers;
