@@ -7,5 +7,6 @@ mod issuers;
 mod key_client;
 mod support;
 mod systemd;
+mod targets;
 mod tidy;
 mod vault;
