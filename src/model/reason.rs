@@ -67,6 +67,8 @@ reasons! {
     Fenced => "fenced",
     /// The lease is not ours, or ends too soon.
     NoLease => "no_lease",
+    /// Audit lines cannot be written, so nothing may be taken away.
+    AuditUnwritable => "audit_unwritable",
     /// A record cannot be read, has a newer schema, or went back in time.
     ReconcileRequired => "reconcile_required",
     /// The issuer's answer to a mint was lost and nothing can be looked up.

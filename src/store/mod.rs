@@ -2,6 +2,8 @@
 //! chain. Decides where things lie in Vault and how a write is settled; must not know what a phase
 //! means.
 
+pub mod audit;
+pub mod instance;
 pub mod kv;
 pub mod lease;
 pub mod memory;
