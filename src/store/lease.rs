@@ -236,9 +236,8 @@ impl Lease {
 
     async fn renew(&mut self, mut held: Held) -> Result<Standing, StoreError> {
         let sent = self.clock.steady();
-        let epoch = held.epoch;
         if sent < self.due {
-            return Ok(Standing::Held { epoch });
+            return Ok(self.standing());
         }
         held.settled |= sent.since(held.taken) >= self.settles_in;
         let (mine, document) = self.leaf(Some(&self.me), &held)?;
@@ -257,7 +256,7 @@ impl Lease {
                 return self.watch().await;
             }
         }
-        Ok(Standing::Held { epoch })
+        Ok(self.standing())
     }
 
     /// Looks at the document and takes the lease if nobody else has it.
@@ -310,7 +309,15 @@ impl Lease {
         // The former holder's last moment is counted from when this write was confirmed.
         self.state = State::Held(Held { version, taken: self.clock.steady(), ..held });
         self.due = self.after_sent(sent);
-        Ok(Standing::Held { epoch })
+        Ok(self.standing())
+    }
+
+    /// An answer may have taken longer than the ttl: then it gave nothing.
+    fn standing(&self) -> Standing {
+        match self.epoch() {
+            Some(epoch) => Standing::Held { epoch },
+            None => Standing::Waiting { holder: None },
+        }
     }
 
     /// Writes the document over the version of the holding, and settles a lost answer.
