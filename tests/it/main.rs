@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 mod api;
+mod audit;
 mod issuers;
 mod key_client;
+mod lease;
+mod store;
 mod support;
 mod systemd;
-mod targets;
 mod tidy;
 mod vault;
