@@ -3,16 +3,19 @@
 //! Decides what is refused although it can be read. Must not know how anything is written, and
 //! reads nothing outside the config.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use crate::config::Commons;
 use crate::config::problem::Place;
-use crate::config::reader::{Findings, Section};
+use crate::config::reader::Section;
 use crate::config::secret::{Draft, SecretConfig};
 use crate::driver::registry::{ChannelSpec, TargetSpec};
 use crate::model::id::SecretName;
 use crate::model::policy::{Kind, OnLeak};
 use crate::model::target::{Role, TargetTerms};
 use crate::model::time::{Span, Timestamp};
+use crate::plan::schedule::Schedule;
 use crate::rotation::{Terms, route};
 
 /// From when, and over how many runs, the shortest period of a schedule is looked for: a year of
@@ -21,15 +24,27 @@ use crate::rotation::{Terms, route};
 const PERIODS_FROM: Timestamp = Timestamp(1_767_225_600_000);
 const PERIODS: usize = 400;
 
+/// The shortest periods of schedules, each reckoned once: thousands of secrets share a few.
+#[derive(Debug, Default)]
+pub(super) struct Periods(RefCell<BTreeMap<String, Option<Span>>>);
+
+impl Periods {
+    fn shortest(&self, schedule: &Schedule) -> Option<Span> {
+        let mut known = self.0.borrow_mut();
+        let reckoned = known.entry(schedule.to_string());
+        *reckoned.or_insert_with(|| schedule.shortest_period(PERIODS_FROM, PERIODS))
+    }
+}
+
 /// Judges one secret as a whole.
-pub(super) fn secret(s: &Section<'_>, draft: &Draft, findings: &Findings) {
+pub(super) fn secret(s: &Section<'_>, draft: &Draft, commons: &Commons<'_>) {
     // A preset that is wrong was reported where it stands.
     let Some(capabilities) = draft.config.issuer.capabilities() else { return };
     let SecretConfig { kind, policy, .. } = &draft.config;
     let terms = Terms { kind: *kind, capabilities, policy: policy.clone() };
     sides(s, draft, &terms);
     cutover(s, draft, &terms);
-    let arithmetic = Arithmetic { s, draft, terms: &terms, findings };
+    let arithmetic = Arithmetic { s, draft, terms: &terms, commons };
     arithmetic.overlap();
     arithmetic.period();
     arithmetic.exposure();
@@ -79,16 +94,17 @@ fn cutover(s: &Section<'_>, draft: &Draft, terms: &Terms) {
 pub(super) fn channels(
     channels: &BTreeMap<String, Option<ChannelSpec>>,
     secrets: &BTreeMap<SecretName, SecretConfig>,
+    named: impl Fn(&SecretName) -> bool,
     refuse: impl Fn(&str, String, String),
 ) {
     for (name, spec) in channels {
         let Some(ChannelSpec::Managed(secret)) = spec else { continue };
         let Some(config) = secrets.get(secret) else {
-            refuse(
-                name,
-                format!("there is no secret {secret}, or it is wrong"),
-                format!("add a table [secrets.{secret}]"),
-            );
+            // One that is there and wrong was reported where it stands.
+            if !named(secret) {
+                let remedy = format!("add a table [secrets.{secret}]");
+                refuse(name, format!("there is no secret {secret}"), remedy);
+            }
             continue;
         };
         let fed = TargetSpec::Channel(name.clone());
@@ -110,7 +126,7 @@ struct Arithmetic<'a> {
     s: &'a Section<'a>,
     draft: &'a Draft,
     terms: &'a Terms,
-    findings: &'a Findings,
+    commons: &'a Commons<'a>,
 }
 
 impl Arithmetic<'_> {
@@ -170,8 +186,7 @@ impl Arithmetic<'_> {
 
     fn periods(&self) -> Vec<(&'static str, Span)> {
         let cadence = &self.draft.config.cadence;
-        let scheduled =
-            cadence.schedule.as_ref().and_then(|s| s.shortest_period(PERIODS_FROM, PERIODS));
+        let scheduled = cadence.schedule.as_ref().and_then(|s| self.commons.periods.shortest(s));
         let periods = [("schedule", scheduled), ("max_age", cadence.max_age)];
         periods.into_iter().filter_map(|(key, period)| Some((key, period?))).collect()
     }
@@ -200,9 +215,9 @@ impl Arithmetic<'_> {
         let at: Place = self.s.place(key);
         if self.draft.lenient {
             let remedy = format!("unsafe_overlap lets it pass: never in production; {remedy}");
-            self.findings.warning(&at, what, remedy);
+            self.commons.findings.warning(&at, what, remedy);
         } else {
-            self.findings.problem(&at, what, remedy);
+            self.commons.findings.problem(&at, what, remedy);
         }
     }
 }

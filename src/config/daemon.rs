@@ -3,7 +3,6 @@
 //! Decides their keys, defaults and bounds. Must not know secrets, issuers or targets.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use url::Url;
@@ -13,7 +12,9 @@ use crate::config::reader::{Entry, Section};
 use crate::model::id::SecretName;
 use crate::model::time::Span;
 use crate::plan::budget::Budget;
+use crate::store::lease;
 use crate::telemetry::logs::{self, Format};
+use crate::vault::client;
 
 /// Where Vault is and how rotord logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,21 @@ pub struct VaultConfig {
     pub connect_timeout: Span,
     /// How long one request may take.
     pub request_timeout: Span,
+}
+
+impl VaultConfig {
+    /// The client's settings, with the authorities of `ca_file` once they are read.
+    pub fn settings(&self, ca_pem: Option<Vec<u8>>) -> client::Settings {
+        client::Settings {
+            address: self.address.clone(),
+            allow_http: self.allow_http,
+            namespace: self.namespace.clone(),
+            ca_pem,
+            timeout: self.request_timeout,
+            connect_timeout: self.connect_timeout,
+            redirect_hosts: self.standby_hosts.clone(),
+        }
+    }
 }
 
 /// How rotord logs in to Vault.
@@ -75,8 +91,6 @@ pub struct DaemonConfig {
     pub socket_group: Option<String>,
     /// The permissions of the socket.
     pub socket_mode: u32,
-    /// Where status, health and metrics are served over TCP, read only; nowhere unless given.
-    pub listen: Option<SocketAddr>,
     /// How a log line looks.
     pub log_format: Format,
     /// The log filter.
@@ -118,18 +132,13 @@ impl Default for Limits {
     }
 }
 
-/// Vault answers in milliseconds; ten seconds bridge a leader election, longer hides a hang.
-const REQUEST_TIMEOUT_DEFAULT: Span = Span::from_secs(10);
-const CONNECT_TIMEOUT_DEFAULT: Span = Span::from_secs(3);
 /// Past a minute an operator has long seen the failure that a time-out only then admits.
 const TIMEOUT_MAX: Span = Span::from_secs(60);
 /// Below a tenth of a second, a busy machine times out on healthy answers.
 const TIMEOUT_MIN: Span = Span(100);
 
-/// A takeover waits this long; a hiccup of Vault shorter than a third of it costs nothing.
-const LEASE_TTL_DEFAULT: Span = Span::from_secs(30);
+/// A shorter lease than this is lost at every hiccup of Vault.
 const LEASE_TTL_MIN: Span = Span::from_secs(5);
-const LEASE_TTL_MAX: Span = Span::from_secs(600);
 
 /// Reads `[vault]`.
 pub(super) fn vault(s: &Section<'_>) -> Option<VaultConfig> {
@@ -148,8 +157,15 @@ pub(super) fn vault(s: &Section<'_>) -> Option<VaultConfig> {
     let timeout = |key, default| {
         s.get(key).map_or(Some(default), |e| e.span(TIMEOUT_MIN, TIMEOUT_MAX)).unwrap_or(default)
     };
-    let connect_timeout = timeout("connect_timeout", CONNECT_TIMEOUT_DEFAULT);
-    let request_timeout = timeout("request_timeout", REQUEST_TIMEOUT_DEFAULT);
+    let connect_timeout = timeout("connect_timeout", client::CONNECT_TIMEOUT_DEFAULT);
+    let request_timeout = timeout("request_timeout", client::TIMEOUT_DEFAULT);
+    if connect_timeout >= request_timeout {
+        s.problem(
+            "connect_timeout",
+            format!("a connection may take {connect_timeout}, a whole request {request_timeout}"),
+            "make `connect_timeout` shorter than `request_timeout`",
+        );
+    }
     Some(VaultConfig {
         address: address?,
         allow_http,
@@ -192,7 +208,7 @@ pub(super) fn daemon(s: &Section<'_>) -> DaemonConfig {
     let level = s.get("log_level").and_then(|entry| {
         let level = entry.clone().text()?;
         let checked = logs::check_filter(level);
-        checked.map_err(|e| entry.problem(e.to_string(), "write a level such as \"info\"")).ok()?;
+        checked.map_err(|e| entry.problem("this is no log filter", e.to_string())).ok()?;
         Some(level.to_owned())
     });
     let names = s.get("allow_removal").and_then(Entry::list).unwrap_or_default();
@@ -204,7 +220,6 @@ pub(super) fn daemon(s: &Section<'_>) -> DaemonConfig {
         socket: s.get("socket").and_then(|e| e.path()).unwrap_or(defaults.socket),
         socket_group: s.get("socket_group").and_then(Entry::text).map(str::to_owned),
         socket_mode: mode.unwrap_or(defaults.socket_mode),
-        listen: s.get("listen").and_then(place::loopback_address),
         log_format: s
             .get("log_format")
             .and_then(|e| e.one_of(&[("text", Format::Text), ("json", Format::Json)]))
@@ -212,7 +227,7 @@ pub(super) fn daemon(s: &Section<'_>) -> DaemonConfig {
         log_level: level.unwrap_or(defaults.log_level),
         lease_ttl: s
             .get("lease_ttl")
-            .and_then(|e| e.span(LEASE_TTL_MIN, LEASE_TTL_MAX))
+            .and_then(|e| e.span(LEASE_TTL_MIN, lease::TTL_MAX))
             .unwrap_or(defaults.lease_ttl),
         allow_removal: names
             .into_iter()
@@ -228,10 +243,9 @@ impl Default for DaemonConfig {
             socket: "/run/rotord/rotord.sock".into(),
             socket_group: None,
             socket_mode: 0o660,
-            listen: None,
             log_format: Format::Text,
             log_level: "info".to_owned(),
-            lease_ttl: LEASE_TTL_DEFAULT,
+            lease_ttl: lease::TTL,
             allow_removal: BTreeSet::new(),
         }
     }

@@ -157,11 +157,14 @@ fn preset(s: &Section<'_>) -> Option<Preset> {
 
 /// What is wrong with a preset or what is filled into it, each where the config can mend it.
 fn refuse_preset(s: &Section<'_>, error: &PresetError) {
-    for preset::Problem { place, what } in &error.problems {
-        let filled = place.starts_with("params.") || place.starts_with("auth.");
-        let key = if filled { place } else { "preset" };
-        let remedy = format!("preset {} ({})", error.preset, error.origin);
-        s.problem(key, format!("{place}: {what}"), remedy);
+    let PresetError { preset, origin, problems } = error;
+    for preset::Problem { place, what } in problems {
+        if place.starts_with("params.") || place.starts_with("auth.") {
+            s.problem(place, what, format!("preset {preset} ({origin}) says what it needs"));
+        } else {
+            let what = format!("{place}: {what}");
+            s.problem("preset", what, format!("correct preset {preset} ({origin}) or this table"));
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use crate::config::check::Periods;
 use crate::config::daemon::{DaemonConfig, Limits, VaultConfig};
 use crate::config::policy::Defaults;
 use crate::config::problem::{ConfigErrors, Place, Problem};
@@ -70,6 +71,7 @@ pub(super) struct Commons<'a> {
     /// By name; `None` where one is there and wrong.
     issuers: &'a BTreeMap<String, Option<IssuerSpec>>,
     claims: &'a Claims,
+    periods: &'a Periods,
 }
 
 /// Reads a config file, and looks whether the files it names are there and kept from others.
@@ -178,16 +180,20 @@ fn root(s: &Section<'_>, findings: &Findings) -> Option<Config> {
         channels: &channels,
         issuers: &issuers,
         claims: &Claims::default(),
+        periods: &Periods::default(),
     };
-    let secrets = named("secrets").into_iter().filter_map(|(name, entry)| {
-        let secret = entry.section(|t| secret::read(name, t, &commons))??;
+    let tables = named("secrets");
+    let secrets = tables.iter().filter_map(|(name, entry)| {
+        let secret = entry.clone().section(|t| secret::read(name, t, &commons))??;
         Some((secret.name.clone(), secret))
     });
     let secrets = secrets.collect();
-    s.section("channels", |t| {
-        t.judge_no_further();
-        check::channels(&channels, &secrets, |name, what, remedy| t.problem(name, what, remedy));
-    });
+    check::channels(
+        &channels,
+        &secrets,
+        |secret| tables.iter().any(|(name, _)| *name == secret.as_str()),
+        |name, what, remedy| s.problem(&format!("channels.{name}"), what, remedy),
+    );
     let channels = channels.into_iter().filter_map(|(name, spec)| Some((name, spec?))).collect();
     Some(Config { vault: vault?, daemon, limits, channels, secrets, warnings: Vec::new() })
 }

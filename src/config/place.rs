@@ -4,7 +4,6 @@
 //! literal one is refused, and nothing that could be one is quoted. Must not know what the thing
 //! pointed at is for.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use url::{Host, Url};
@@ -67,20 +66,6 @@ pub(super) fn host(entry: Entry<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
-}
-
-/// An address to listen on, which anybody on this machine but nobody beyond it can reach.
-pub(super) fn loopback_address(entry: Entry<'_>) -> Option<SocketAddr> {
-    let remedy = "write an address of this machine with a port, such as \"127.0.0.1:9180\"";
-    let Ok(address) = entry.clone().text()?.parse::<SocketAddr>() else {
-        entry.problem("this is no address with a port", remedy);
-        return None;
-    };
-    if !IpAddr::is_loopback(&address.ip()) {
-        entry.problem("this address can be reached from other machines", remedy);
-        return None;
-    }
-    Some(address)
 }
 
 /// A file that holds nothing secret; a relative path is taken from the config file's folder.

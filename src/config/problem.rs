@@ -41,27 +41,20 @@ impl ConfigErrors {
     pub const EXIT_CODE: u8 = 78;
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.line, self.key.as_str()) {
-            (0, "") => f.write_str("the file"),
-            (0, key) => f.write_str(key),
-            (line, "") => write!(f, "{line}"),
-            (line, key) => write!(f, "{line}: {key}"),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n    {}", self.at, self.what, self.remedy)
+impl Problem {
+    /// The problem as a line that editors understand, and its remedy below.
+    pub fn in_file(&self, file: &str) -> String {
+        let Problem { at: Place { line, key }, what, remedy } = self;
+        let line = if *line == 0 { String::new() } else { format!("{line}:") };
+        let key = if key.is_empty() { String::new() } else { format!(" {key}:") };
+        format!("{file}:{line}{key} {what}\n    {remedy}")
     }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
-            writeln!(f, "{}:{problem}", self.file)?;
+            writeln!(f, "{}", problem.in_file(&self.file))?;
         }
         match self.problems.len() {
             1 => write!(f, "1 problem in {}", self.file),

@@ -157,10 +157,16 @@ impl<'a> Section<'a> {
         &self.at
     }
 
-    /// Where a key stands, or would.
+    /// Where a key stands, or would: below the last of its parents that is there.
     pub(super) fn place(&self, key: &str) -> Place {
-        let line = self.table.get_key_value(key).map(|(k, _)| self.findings.line(k.span().start));
-        Place { line: line.unwrap_or(self.at.line), key: join(&self.at.key, key) }
+        let mut line = self.at.line;
+        let mut table = Some(self.table);
+        for part in key.split('.') {
+            let found = table.and_then(|table| table.get_key_value(part));
+            line = found.map_or(line, |(key, _)| self.findings.line(key.span().start));
+            table = found.and_then(|(_, value)| value.get_ref().as_table());
+        }
+        Place { line, key: join(&self.at.key, key) }
     }
 
     /// Notes something that is wrong with a key of this table.
@@ -293,9 +299,13 @@ impl<'a> Entry<'a> {
             .value
             .as_integer()
             .and_then(|n| u64::from_str_radix(&n.as_str().replace('_', ""), n.radix()).ok());
-        number
-            .filter(|n| (least..=most).contains(n))
-            .or_else(|| self.expected(&format!("a whole number from {least} to {most}")))
+        let example = format!("a whole number from {least} to {most}");
+        let Some(number) = number else { return self.expected(&example) };
+        if !(least..=most).contains(&number) {
+            self.problem(format!("{number} is out of bounds"), format!("write {example}"));
+            return None;
+        }
+        Some(number)
     }
 
     /// A length of time between two bounds.

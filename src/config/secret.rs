@@ -102,7 +102,7 @@ pub(super) fn read(name: &str, s: &Section<'_>, commons: &Commons<'_>) -> Option
         lenient,
         allow_cutover,
     };
-    check::secret(s, &draft, commons.findings);
+    check::secret(s, &draft, commons);
     Some(draft.config)
 }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod audit;
+mod config;
 mod issuers;
 mod key_client;
 mod lease;
