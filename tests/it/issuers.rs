@@ -460,7 +460,10 @@ const VALUE: &str = "a-value-of-the-issuer-0123456789";
 
 #[tokio::test]
 async fn a_list_is_read_page_by_page() {
-    let page = |ids: &[u32]| json!({ "keys": ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>() });
+    let page = |ids: &[u32]| {
+        let keys: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+        json!({ "keys": keys })
+    };
     let ids = |listed: Vec<rotord::driver::issuer::Listed>| {
         listed.into_iter().map(|key| key.key_id.0).collect::<Vec<_>>()
     };

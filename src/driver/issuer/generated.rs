@@ -52,7 +52,7 @@ pub enum Format {
     /// Base64 with `-` and `_`, without padding (RFC 4648 section 5).
     Base64Url,
     /// `whsec_` and padded base64: the form of Standard Webhooks
-    /// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
+    /// (<https://github.com/standard-webhooks/standard-webhooks>).
     Whsec,
     /// A prefix, base62 and a checksum, so that scanners tell it from a look-alike offline: CRC-32
     /// (IEEE) of the random characters, in base62 (`0-9A-Za-z`), padded with `0` to six, as GitHub

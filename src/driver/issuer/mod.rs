@@ -69,8 +69,8 @@ pub enum Probe {
 ///
 /// # Expected flow
 /// `make` (values of ours) or `list`, then `mint`; `probe`; long after, `revoke` of the old key and
-/// `probe` of it again, which must be [`Probe::Refused`]. After a crash: `list`, to find what a lost
-/// `mint` left behind by its mark.
+/// `probe` of it again, which must be [`Probe::Refused`]. After a crash: `list`, to find what a
+/// lost `mint` left behind by its mark.
 ///
 /// # Guarantees the driver gives
 /// - `capabilities` never changes while the driver lives.

@@ -1,4 +1,5 @@
-//! What every issuer must do, whatever it declares. Each implementation calls [`holds`] in one line.
+//! What every issuer must do, whatever it declares. Each implementation calls [`holds`] in one
+//! line.
 //!
 //! The checks follow from the capabilities, as the route of a rotation does: an issuer cannot pass
 //! by declaring less than it does, since what it declares is tried.

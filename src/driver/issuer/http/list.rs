@@ -1,7 +1,7 @@
 //! Listing: every key of the principal, page by page.
 //!
-//! Decides where a list ends. A list that cannot be read whole is an error, never a short list: what
-//! is missing from it would be taken for an orphan that is gone.
+//! Decides where a list ends. A list that cannot be read whole is an error, never a short list:
+//! what is missing from it would be taken for an orphan that is gone.
 
 use serde_json::Value;
 
