@@ -33,7 +33,10 @@ pub struct Instance {
 #[derive(Debug, Error)]
 pub enum InstanceError {
     /// Another process runs on the same state directory.
-    #[error("another rotord runs on {}: stop it, or give this one its own state directory", path.display())]
+    #[error(
+        "another rotord runs on {}: stop it, or give this one its own state directory",
+        path.display()
+    )]
     InUse {
         /// The locked file.
         path: PathBuf,
