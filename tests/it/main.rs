@@ -8,6 +8,7 @@ mod config;
 mod issuers;
 mod key_client;
 mod lease;
+mod record;
 mod store;
 mod support;
 mod systemd;
