@@ -12,5 +12,6 @@ mod record;
 mod store;
 mod support;
 mod systemd;
+mod targets;
 mod tidy;
 mod vault;

@@ -1,6 +1,7 @@
 //! What several tests need: real servers, and the suites that hold implementations to a contract.
 
 pub(crate) mod bao;
+pub(crate) mod book;
 pub(crate) mod clock;
 #[path = "../../../examples/shared/consumer.rs"]
 pub(crate) mod consumer;
@@ -12,7 +13,9 @@ pub(crate) mod issuer_contract;
 pub(crate) mod keys;
 pub(crate) mod kv_contract;
 pub(crate) mod mem_kv;
+pub(crate) mod mem_target;
 pub(crate) mod memory_issuer;
 pub(crate) mod picture;
 pub(crate) mod servers;
 pub(crate) mod store_contract;
+pub(crate) mod target_contract;
