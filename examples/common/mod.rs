@@ -54,7 +54,6 @@ struct Held {
 /// Receives pushes and keeps what they say.
 pub(crate) struct Keyring {
     identity: Identity,
-    channel: Vec<SigningKey>,
     held: RwLock<Held>,
 }
 
@@ -100,14 +99,17 @@ pub(crate) struct Reply {
 impl Keyring {
     /// An empty keyring that believes pushes signed with one of the keys in the file.
     pub(crate) fn new(identity: Identity) -> io::Result<Keyring> {
-        let channel = read_keys(&identity.channel_key_file)?;
-        Ok(Keyring { identity, channel, held: RwLock::default() })
+        read_keys(&identity.channel_key_file)?; // a missing file is better noticed now
+        Ok(Keyring { identity, held: RwLock::default() })
     }
 
     /// Handles a request of rotord. The status tells it whether we took the push in; the reply says
     /// what we hold in any case.
     pub(crate) fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
-        verify(&self.channel, headers, body).map_err(status_of)?;
+        // Read anew for each push: the channel's key is rotated, too.
+        let channel = read_keys(&self.identity.channel_key_file)
+            .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        verify(&channel, headers, body).map_err(status_of)?;
         let push: Push = serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)?;
         let status = self.take_in(&push);
         Ok((status, Json(self.reply(push.prove))))

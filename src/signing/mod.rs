@@ -72,7 +72,9 @@ fn first_that_signed(
         for signature in given {
             fits |= constant_time::verify_slices_are_equal(&right, signature).is_ok();
         }
-        found = found.or(fits.then_some(place));
+        if fits && found.is_none() {
+            found = Some(place);
+        }
     }
     found
 }

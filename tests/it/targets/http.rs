@@ -33,10 +33,10 @@ use crate::support::book::{Book, holds, value, wish};
 use crate::support::target_contract::{Bench, conforms};
 
 #[path = "../../../examples/webhook_receiver.rs"]
-#[allow(dead_code, reason = "the example's main is not called")]
+#[allow(dead_code, clippy::duplicate_mod, reason = "each example has the keyring as its own")]
 mod webhook_receiver;
 #[path = "../../../examples/webhook_sender.rs"]
-#[allow(dead_code, reason = "the example's main is not called")]
+#[allow(dead_code, clippy::duplicate_mod, reason = "each example has the keyring as its own")]
 mod webhook_sender;
 
 use webhook_receiver::common::{Identity, Keyring, now};
