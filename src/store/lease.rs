@@ -28,10 +28,13 @@ use crate::vault::{Kv, KvPath};
 /// and a restart of Vault's active node, short enough that an emergency is not held up.
 pub const TTL: Span = Span::from_secs(15);
 
+/// The shortest ttl: a third of it must leave room for a request.
+pub const TTL_MIN: Span = Span::from_secs(1);
+
 /// The longest ttl in a document that is believed: a mistyped one must not stop rotation for days.
 pub const TTL_MAX: Span = Span::from_secs(300);
 
-/// Pause after a request that failed: well below a third of the shortest sensible ttl.
+/// Pause after a request that failed: a few tries within [`TTL`], and nothing hot.
 const RETRY: Span = Span::from_secs(1);
 
 /// The schema of the document.
@@ -43,7 +46,7 @@ pub struct LeaseConfig {
     pub mount: String,
     /// This process; nobody else uses the same one at the same time.
     pub instance: InstanceId,
-    /// How long others wait for us; normally [`TTL`].
+    /// How long others wait for us; normally [`TTL`], kept between [`TTL_MIN`] and [`TTL_MAX`].
     pub ttl: Span,
     /// The longest that one effect takes: what a former holder may still have on the wire.
     pub effect_timeout: Span,
@@ -118,7 +121,7 @@ enum Written {
 /// The document at `<mount>/lease`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Leaf {
+struct LeaseDocument {
     schema: u32,
     /// None: released.
     holder: Option<InstanceId>,
@@ -141,14 +144,15 @@ impl Lease {
         config: LeaseConfig,
     ) -> Lease {
         let due = clock.steady();
+        let ttl = config.ttl.clamp(TTL_MIN, TTL_MAX);
         Lease {
             kv,
             clock,
             entropy,
             at: KvPath { mount: config.mount, path: "lease".to_owned() },
             me: config.instance,
-            ttl: config.ttl.min(TTL_MAX),
-            settles_in: config.ttl.min(TTL_MAX).plus(config.effect_timeout),
+            ttl,
+            settles_in: ttl.plus(config.effect_timeout),
             state: State::Unknown,
             due,
             floor: Epoch::default(),
@@ -226,7 +230,7 @@ impl Lease {
         let State::Held(held) = std::mem::replace(&mut self.state, State::Unknown) else {
             return Ok(());
         };
-        let (_, document) = self.leaf(None, &held)?;
+        let (_, document) = self.document(None, &held)?;
         match self.kv.write(&self.at, &document, held.version).await {
             // Somebody else has it already.
             Ok(_) | Err(VaultError::Conflict { .. }) => Ok(()),
@@ -240,7 +244,7 @@ impl Lease {
             return Ok(self.standing());
         }
         held.settled |= sent.since(held.taken) >= self.settles_in;
-        let (mine, document) = self.leaf(Some(&self.me), &held)?;
+        let (mine, document) = self.document(Some(&self.me), &held)?;
         match self.write(&document, &held, &mine).await? {
             Written::Mine(version) => {
                 self.state = State::Held(Held { version, confirmed: sent, ..held });
@@ -261,7 +265,7 @@ impl Lease {
 
     /// Looks at the document and takes the lease if nobody else has it.
     async fn watch(&mut self) -> Result<Standing, StoreError> {
-        let (version, leaf) = match self.kv.read(&self.at).await {
+        let (version, found) = match self.kv.read(&self.at).await {
             Ok(Some(read)) => (read.version, Some(self.decode(&read.document)?)),
             // Its metadata was deleted: a holder's next renewal fails, until then it may act.
             Ok(None) => return self.take(0, false).await,
@@ -270,14 +274,14 @@ impl Lease {
             Err(error) => return Err(error.into()),
         };
         let seen = self.clock.steady();
-        if let Some(leaf) = &leaf {
-            self.floor = self.floor.max(leaf.epoch);
-            if leaf.holder.as_ref().is_none_or(|holder| *holder == self.me) {
-                return self.take(version, leaf.settled).await;
+        if let Some(found) = &found {
+            self.floor = self.floor.max(found.epoch);
+            if found.holder.as_ref().is_none_or(|holder| *holder == self.me) {
+                return self.take(version, found.settled).await;
             }
         }
-        let ttl = leaf.as_ref().map_or(self.ttl, |leaf| leaf.ttl.min(TTL_MAX).max(self.ttl));
-        let write_id = leaf.as_ref().map(|leaf| leaf.write_id.clone());
+        let ttl = found.as_ref().map_or(self.ttl, |found| found.ttl.min(TTL_MAX).max(self.ttl));
+        let write_id = found.as_ref().map(|found| found.write_id.clone());
         let since = match &self.state {
             State::Watching(before) if before.version == version && before.write_id == write_id => {
                 before.since
@@ -290,7 +294,7 @@ impl Lease {
         }
         self.state = State::Watching(Watching { version, write_id, since });
         self.due = self.after(Span((ttl.0 - quiet.0).min(self.ttl.0 / 3)));
-        Ok(Standing::Waiting { holder: leaf.and_then(|leaf| leaf.holder) })
+        Ok(Standing::Waiting { holder: found.and_then(|found| found.holder) })
     }
 
     async fn take(&mut self, over: u64, settled: bool) -> Result<Standing, StoreError> {
@@ -298,7 +302,7 @@ impl Lease {
         let sent = self.clock.steady();
         let taken_at = self.clock.now();
         let held = Held { epoch, version: over, confirmed: sent, taken: sent, taken_at, settled };
-        let (mine, document) = self.leaf(Some(&self.me), &held)?;
+        let (mine, document) = self.document(Some(&self.me), &held)?;
         let Written::Mine(version) = self.write(&document, &held, &mine).await? else {
             // Another was faster: it is judged by what is seen of it from now on.
             self.state = State::Unknown;
@@ -339,16 +343,16 @@ impl Lease {
             Err(_) => return Err(lost.into()),
         };
         match self.decode(&read.document) {
-            Ok(leaf) if leaf.write_id == *mine => Ok(Written::Mine(read.version)),
+            Ok(found) if found.write_id == *mine => Ok(Written::Mine(read.version)),
             _ if read.version == held.version => Err(lost.into()),
-            Ok(leaf) if leaf.holder.as_ref() == Some(&self.me) && leaf.epoch == held.epoch => {
+            Ok(found) if found.holder.as_ref() == Some(&self.me) && found.epoch == held.epoch => {
                 Ok(Written::Earlier(read.version))
             }
             _ => Ok(Written::Theirs),
         }
     }
 
-    fn leaf(
+    fn document(
         &self,
         holder: Option<&InstanceId>,
         held: &Held,
@@ -356,7 +360,7 @@ impl Lease {
         let mut drawn = [0; 16];
         self.entropy.fill(&mut drawn);
         let write_id = WriteId(hex::encode(drawn));
-        let leaf = Leaf {
+        let content = LeaseDocument {
             schema: SCHEMA,
             holder: holder.cloned(),
             epoch: held.epoch,
@@ -366,17 +370,17 @@ impl Lease {
             write_id: write_id.clone(),
         };
         let document =
-            Document::encode(&leaf).map_err(|error| StoreError::unreadable(&self.at, error))?;
+            Document::encode(&content).map_err(|error| StoreError::unreadable(&self.at, error))?;
         Ok((write_id, document))
     }
 
-    fn decode(&self, document: &Document) -> Result<Leaf, StoreError> {
-        let leaf: Leaf =
+    fn decode(&self, document: &Document) -> Result<LeaseDocument, StoreError> {
+        let found: LeaseDocument =
             document.decode().map_err(|error| StoreError::unreadable(&self.at, error))?;
-        if leaf.schema > SCHEMA {
+        if found.schema > SCHEMA {
             return Err(StoreError::unreadable(&self.at, "a newer rotord wrote it"));
         }
-        Ok(leaf)
+        Ok(found)
     }
 
     fn after_sent(&self, sent: Steady) -> Steady {
