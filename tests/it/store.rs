@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use rotord::model::failure::Class;
 use rotord::model::id::{Epoch, SecretName, VersionId};
 use rotord::model::time::{Entropy, Span, Timestamp};
@@ -111,6 +112,28 @@ async fn lost_answers_of_a_real_server_are_settled() {
     }
     let stored = store.load(&record.name).await.unwrap().unwrap();
     assert_eq!((stored.revision, stored.record.last_scheduled), (revision, record.last_scheduled));
+}
+
+#[tokio::test]
+async fn what_outsiders_delete_on_a_real_server_is_noticed() {
+    let bao = Bao::shared().await;
+    let mount = bao.fresh_mount().await;
+    let store = |entropy| KvStore::new(Arc::new(bao.vault()), mount.clone(), entropy);
+    let entropy = Arc::new(CountingEntropy::default());
+    let (mine, theirs) = (store(entropy.clone()), store(entropy));
+    let old = record("a");
+    mine.save(&old, Revision::default()).await.unwrap();
+    bao.ok(Method::DELETE, &format!("{mount}/data/state/a"), None).await;
+    for error in [
+        mine.load(&name("a")).await.unwrap_err(),
+        theirs.save(&old, Revision::default()).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
+    }
+    bao.ok(Method::DELETE, &format!("{mount}/metadata/state/a"), None).await;
+    let error = mine.save(&later(&old), Revision(1)).await.unwrap_err();
+    assert!(error.to_string().contains("deleted while it was in use"), "{error}");
+    assert_eq!(mine.load(&name("a")).await.unwrap(), None);
 }
 
 #[tokio::test]
