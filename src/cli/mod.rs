@@ -1,1 +1,138 @@
-//! (being built)
+//! The command line: the daemon itself, and the hands that drive it over its socket.
+//!
+//! Decides how a person asks and how an answer reads. It knows the daemon only as `docs/api.md`
+//! describes it; the one command that is more is `run`. One file a command, exit codes in
+//! [`exit`], and `docs/cli.md` is the reference.
+
+mod adopt;
+mod client;
+mod completions;
+mod detail;
+mod exit;
+mod follow;
+mod hold;
+mod human;
+mod plan;
+mod provide;
+mod release;
+mod reload;
+mod resolve;
+mod rotate;
+mod run;
+mod status;
+mod table;
+mod value;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cli::client::Client;
+use crate::cli::exit::{CliError, Exit};
+
+/// Where the config is unless told otherwise.
+const CONFIG: &str = "/etc/rotord/rotord.toml";
+
+/// Where the daemon listens unless told otherwise; systemd makes the directory.
+const SOCKET: &str = "/run/rotord/rotord.sock";
+
+const EXAMPLES: &str = "\
+Examples:
+  rotord check --config rotord.toml         is this config right?
+  rotord status                             all secrets, a line each
+  rotord rotate stripe-key --wait           rotate now and watch
+  rotord rotate stripe-key --emergency --reason 'in a public repository'
+
+Exit codes:
+  0 done  1 failed  2 usage  3 not found  4 refused  5 needs a person
+  6 no daemon  7 unavailable  8 denied  9 outcome unknown  78 config";
+
+/// Rotates API keys and webhook secrets, and takes the old ones away on evidence.
+#[derive(Debug, Parser)]
+#[command(name = "rotord", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// The config file.
+    #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
+    config: PathBuf,
+    /// The daemon's control socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Plan(plan::Plan),
+    Status(status::Status),
+    Rotate(rotate::Rotate),
+    Hold(hold::Hold),
+    Release(release::Release),
+    Adopt(adopt::Adopt),
+    Provide(provide::Provide),
+    Resolve(resolve::Resolve),
+    Reload(reload::Reload),
+    Completions(completions::Completions),
+}
+
+/// Where a command writes what it was asked for. Errors go to standard error.
+type Out<'a> = &'a mut dyn Write;
+
+/// Does what the arguments say.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, mistakes to standard error; if neither can be
+            // written, the exit code is all there is to say.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    let done = cli.act(&mut io::stdout());
+    match done {
+        Ok(exit) => exit.into(),
+        // `rotord status | head` has seen enough.
+        Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok.into(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "rotord: {}", human::clean_lines(&error.to_string()));
+            error.exit().into()
+        }
+    }
+}
+
+impl Cli {
+    fn act(self, out: Out<'_>) -> Result<Exit, CliError> {
+        match self.command {
+            Command::Run(run) => run.act(&self.config),
+            Command::Completions(completions) => completions.act(out),
+            command => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(CliError::Runtime)?;
+                runtime.block_on(async { command.ask(&Client::new(self.socket)?, out).await })
+            }
+        }
+    }
+}
+
+impl Command {
+    /// The commands that are a conversation with the daemon.
+    async fn ask(self, daemon: &Client, out: Out<'_>) -> Result<Exit, CliError> {
+        match self {
+            Command::Plan(plan) => plan.act(daemon, out).await,
+            Command::Status(status) => status.act(daemon, out).await,
+            Command::Rotate(rotate) => rotate.act(daemon, out).await,
+            Command::Hold(hold) => hold.act(daemon, out).await,
+            Command::Release(release) => release.act(daemon, out).await,
+            Command::Adopt(adopt) => adopt.act(daemon, out).await,
+            Command::Provide(provide) => provide.act(daemon, out).await,
+            Command::Resolve(resolve) => resolve.act(daemon, out).await,
+            Command::Reload(reload) => reload.act(daemon, out).await,
+            Command::Run(_) | Command::Completions(_) => Ok(Exit::Usage),
+        }
+    }
+}

@@ -5,6 +5,7 @@
 mod api;
 mod audit;
 mod config;
+mod cli;
 mod issuers;
 mod key_client;
 mod lease;

@@ -1,0 +1,175 @@
+//! The conversation with the daemon: HTTP over its Unix socket, bounded in time and size.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::api::{REPLY_WITHIN, wire};
+use crate::cli::exit::CliError;
+use crate::model::material::SecretBytes;
+use crate::model::time::Timestamp;
+
+/// A local socket is connected to at once or not at all.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longer than the daemon waits for its engine, so that the daemon is the one to say it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(REPLY_WITHIN.as_secs() + 10);
+
+/// Largest answer taken: the status of ten thousand secrets is below a fifth of it.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The daemon, as seen from here.
+pub(super) struct Client {
+    http: reqwest::Client,
+    socket: PathBuf,
+}
+
+/// Parameters in the order given; absent ones are left out.
+pub(super) type Params<'a> = &'a [(&'a str, Option<&'a str>)];
+
+impl Client {
+    /// A client of this socket. Nothing is connected yet.
+    pub(super) fn new(socket: PathBuf) -> Result<Client, CliError> {
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.as_path())
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .build()
+            .map_err(|error| CliError::Runtime(io::Error::other(error)))?;
+        Ok(Client { http, socket })
+    }
+
+    /// All secrets; with a moment, once there is a newer picture.
+    pub(super) async fn status(
+        &self,
+        newer_than: Option<Timestamp>,
+    ) -> Result<wire::Status, CliError> {
+        self.get("v1/status", newer_than).await
+    }
+
+    /// One secret; with a moment, once there is a newer picture.
+    pub(super) async fn detail(
+        &self,
+        name: &str,
+        newer_than: Option<Timestamp>,
+    ) -> Result<wire::Detail, CliError> {
+        self.get(&format!("v1/status/{name}"), newer_than).await
+    }
+
+    /// What is planned.
+    pub(super) async fn plan(&self) -> Result<wire::Plan, CliError> {
+        self.get("v1/plan", None).await
+    }
+
+    /// A command about one secret.
+    pub(super) async fn command(
+        &self,
+        name: &str,
+        verb: &str,
+        params: Params<'_>,
+    ) -> Result<wire::Done, CliError> {
+        let path = format!("v1/secrets/{name}/{verb}");
+        self.answer(self.request(Method::POST, &path, params)).await
+    }
+
+    /// A command that carries a value.
+    pub(super) async fn command_with_value(
+        &self,
+        name: &str,
+        verb: &str,
+        params: Params<'_>,
+        value: SecretBytes,
+    ) -> Result<wire::Done, CliError> {
+        let path = format!("v1/secrets/{name}/{verb}");
+        let request = self
+            .request(Method::POST, &path, params)
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .body(Bytes::from_owner(Wiped(value)));
+        self.answer(request).await
+    }
+
+    /// Has the config read again.
+    pub(super) async fn reload(&self) -> Result<wire::Done, CliError> {
+        self.answer(self.request(Method::POST, "v1/reload", &[])).await
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        newer_than: Option<Timestamp>,
+    ) -> Result<T, CliError> {
+        let newer_than = newer_than.map(|moment| moment.to_string());
+        self.answer(self.request(Method::GET, path, &[("newer_than", newer_than.as_deref())])).await
+    }
+
+    fn request(&self, method: Method, path: &str, params: Params<'_>) -> RequestBuilder {
+        let mut url = Url::parse("http://rotord/").expect("a constant URL");
+        url.set_path(path);
+        for (key, value) in params {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(key, value);
+            }
+        }
+        self.http.request(method, url)
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        let body = self.body(response).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&body)
+                .map_err(|error| CliError::NotUnderstood(error.to_string()));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(error) => Err(CliError::Answer(status, error)),
+            Err(_) if status == StatusCode::REQUEST_TIMEOUT => Err(CliError::Lost),
+            Err(_) => Err(CliError::NotUnderstood(status.to_string())),
+        }
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, CliError> {
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|_| CliError::Lost)? {
+            if body.len() + piece.len() > ANSWER_BYTES_MAX {
+                return Err(CliError::NotUnderstood("the answer is too large".into()));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    /// Told apart by what the system said to the attempt to connect.
+    fn failed(&self, error: &reqwest::Error) -> CliError {
+        if !error.is_connect() {
+            return CliError::Lost;
+        }
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>()
+                && error.kind() == io::ErrorKind::PermissionDenied
+            {
+                return CliError::NotAllowed(self.socket.clone());
+            }
+            cause = error.source();
+        }
+        CliError::NoDaemon(self.socket.clone())
+    }
+}
+
+/// Bytes that are wiped when the request is done with them.
+struct Wiped(SecretBytes);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
+}

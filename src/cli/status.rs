@@ -1,0 +1,217 @@
+//! `rotord status`: all secrets in a line each, or everything about one.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::api::wire;
+use crate::cli::client::Client;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::{Out, detail, human, table};
+use crate::engine::snapshot::ALIVE_WITHIN;
+use crate::model::id::SecretName;
+use crate::model::time::Timestamp;
+
+/// The daemon answers a watcher when there is news; redrawing faster than this reads badly.
+const REDRAW_PAUSE: Duration = Duration::from_secs(1);
+
+const EXAMPLES: &str = "\
+Examples:
+  rotord status                             all secrets
+  rotord status billing-webhook             versions, targets, evidence, history
+  rotord status --watch                     redrawn whenever something changes
+  rotord status --json | jq '.secrets[] | select(.waiting.needs_human)'";
+
+/// Show where secrets, targets and rotations stand.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Status {
+    /// One secret, in full.
+    name: Option<SecretName>,
+    /// The API's answer as it is (docs/api.md).
+    #[arg(long)]
+    json: bool,
+    /// Go on, and show it again whenever it changes.
+    #[arg(long)]
+    watch: bool,
+}
+
+impl Status {
+    pub(super) async fn act(self, daemon: &Client, out: Out<'_>) -> Result<Exit, CliError> {
+        let redraws = self.watch && !self.json && std::io::stdout().is_terminal();
+        let mut newer_than = None;
+        loop {
+            let (at, text) = self.look(daemon, newer_than).await?;
+            if newer_than.is_none_or(|before| before != at) {
+                if redraws {
+                    write!(out, "\x1b[H\x1b[2J")?;
+                }
+                out.write_all(text.as_bytes())?;
+                out.flush()?;
+            }
+            if !self.watch {
+                return Ok(Exit::Ok);
+            }
+            newer_than = Some(at);
+            tokio::time::sleep(REDRAW_PAUSE).await;
+        }
+    }
+
+    /// The picture's moment and what it looks like.
+    async fn look(
+        &self,
+        daemon: &Client,
+        newer_than: Option<Timestamp>,
+    ) -> Result<(Timestamp, String), CliError> {
+        match &self.name {
+            Some(name) => {
+                let view = daemon.detail(name.as_str(), newer_than).await?;
+                Ok((view.at, self.shown(&view, detail::text)?))
+            }
+            None => {
+                let view = daemon.status(newer_than).await?;
+                Ok((view.at, self.shown(&view, text)?))
+            }
+        }
+    }
+
+    fn shown<T: Serialize>(&self, view: &T, text: fn(&T) -> String) -> Result<String, CliError> {
+        if !self.json {
+            return Ok(text(view));
+        }
+        pretty(view)
+    }
+}
+
+/// A view as JSON for people and programs: indented, a newline at the end.
+pub(super) fn pretty<T: Serialize>(view: &T) -> Result<String, CliError> {
+    let json = serde_json::to_string_pretty(view);
+    Ok(json.map_err(|error| CliError::NotUnderstood(error.to_string()))? + "\n")
+}
+
+/// The table of all secrets. What waits for more than its schedule says so in a line below its
+/// own, so that rows stay narrow.
+fn text(view: &wire::Status) -> String {
+    let now = view.now;
+    let mut page = daemon(&view.daemon, now);
+    if view.secrets.is_empty() {
+        page.push_str("\nno secrets: name some in the config\n");
+        return page;
+    }
+    let rows: Vec<_> = view.secrets.iter().map(|secret| row(secret, now)).collect();
+    let header = ["NAME", "KIND", "PHASE", "CURRENT", "TARGETS", "NEXT RUN"];
+    let mut lines = table::lines(header, &rows).into_iter();
+    page.push('\n');
+    page.extend(lines.next().map(|header| header + "\n"));
+    for (line, secret) in lines.zip(&view.secrets) {
+        page.push_str(&(line + "\n"));
+        page.extend(waits(secret, now).map(|line| format!("  {line}\n")));
+    }
+    page.push_str(&footer(&view.secrets));
+    page
+}
+
+/// How the daemon is, with what keeps it from acting.
+pub(super) fn daemon(daemon: &wire::Daemon, now: Timestamp) -> String {
+    let role = match daemon.epoch {
+        Some(epoch) => format!("leads (epoch {epoch})"),
+        None => "stands by".into(),
+    };
+    let up = human::fine(now.since(daemon.started_at));
+    let mut lines = format!("{} {role}, up {up}\n", human::clean(&daemon.instance));
+    if !daemon.loaded {
+        lines.push_str("LOADING: the records have not been read yet\n");
+    }
+    if let Some(wire::Trouble { code, text, since }) = &daemon.trouble {
+        lines.push_str(&format!("{code} since {}: {text}\n", human::dated(now, *since)));
+    }
+    if now.since(daemon.turned_at) > ALIVE_WITHIN {
+        let ago = human::fine_from(now, daemon.turned_at);
+        lines.push_str(&format!("STALLED: the engine last moved {ago}, this picture is old\n"));
+    }
+    lines
+}
+
+fn row(secret: &wire::Summary, now: Timestamp) -> [String; 6] {
+    let next = secret.next_run.map(|run| human::rough_from(now, run));
+    [
+        secret.name.clone(),
+        secret.kind.clone(),
+        phase(secret),
+        secret.current.as_ref().map_or_else(dash, |current| {
+            let leaked = if current.tainted { "!" } else { "" };
+            format!("v{}{leaked} {}", current.version, human::rough(now.since(current.since)))
+        }),
+        targets(&secret.targets),
+        next.unwrap_or_else(dash),
+    ]
+}
+
+/// The phase, marked in an emergency, or what stands in its place while nothing is open.
+pub(super) fn phase(secret: &wire::Summary) -> String {
+    match &secret.rotation {
+        _ if !secret.managed => "unmanaged".into(),
+        None => "none".into(),
+        Some(run) if run.phase == "closed" => "idle".into(),
+        Some(run) if run.lane == "emergency" => format!("{}!", run.phase),
+        Some(run) => run.phase.clone(),
+    }
+}
+
+/// `2/3 proved`, with a star where some of it is assumed.
+pub(super) fn targets(progress: &wire::Progress) -> String {
+    if progress.total == 0 {
+        return dash();
+    }
+    let star = if progress.assumed { "*" } else { "" };
+    let evidence = progress.evidence.as_deref().unwrap_or_default();
+    let counted = format!("{}/{} {evidence}{star}", progress.reached, progress.total);
+    counted.trim_end().to_owned()
+}
+
+/// What a secret waits for, unless it is only its schedule.
+fn waits(secret: &wire::Summary, now: Timestamp) -> Option<String> {
+    let waiting = &secret.waiting;
+    let why = human::clean(&waiting.why);
+    if let Some(needs) = &waiting.needs_human {
+        let remedy = waiting.remedy.as_deref().unwrap_or("rotord status NAME says more");
+        return Some(format!("NEEDS A PERSON ({}): {}", needs.code, human::clean(remedy)));
+    }
+    if let Some(until) = secret.held_until {
+        return Some(format!("held until {}; {why}", human::dated(now, until)));
+    }
+    if why == "schedule" {
+        return None;
+    }
+    Some(match waiting.until {
+        Some(until) => format!("waits: {why}, {}", human::fine_from(now, until)),
+        None => format!("waits: {why}"),
+    })
+}
+
+fn footer(secrets: &[wire::Summary]) -> String {
+    let people = secrets.iter().filter(|s| s.waiting.needs_human.is_some()).count();
+    let mut lines = format!("\n{} secrets", secrets.len());
+    match people {
+        0 => {}
+        1 => lines.push_str(", 1 needs a person"),
+        n => lines.push_str(&format!(", {n} need a person")),
+    }
+    lines.push('\n');
+    if secrets.iter().any(|s| s.targets.assumed) {
+        lines.push_str("* assumed: nobody says so, the config takes propagation for evidence\n");
+    }
+    let exposed = |secret: &&wire::Summary| {
+        phase(secret).ends_with('!') || secret.current.as_ref().is_some_and(|c| c.tainted)
+    };
+    if secrets.iter().any(|secret| exposed(&secret)) {
+        lines.push_str("! leaked, or rotated in an emergency\n");
+    }
+    lines
+}
+
+fn dash() -> String {
+    "-".into()
+}

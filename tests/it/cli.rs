@@ -1,0 +1,437 @@
+//! The command line as a person meets it: the real binary, talking to an engine that the test
+//! plays. What it prints is kept in `tests/golden/cli/`.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use rotord::engine::command::{Done, Refusal, RefusalKind};
+use rotord::model::id::{RotationId, VersionId};
+use rotord::model::reason::Reason;
+use rotord::model::target::Level;
+use rotord::model::time::Span;
+use rotord::rotation::phase::{Outcome, Phase, Staging, UnwindReason};
+use rotord::store::record::Past;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::support::fake_engine::{Fake, Setup};
+use crate::support::{golden, picture};
+
+/// Longer than anything here takes; only a failure waits for it.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Bytes that must not come out anywhere.
+const CANARY: &str = "canary-6b1f0c9d-do-not-print";
+
+fn rotord(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rotord"));
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// The command with the fake's socket, run to its end.
+async fn run(fake: &Fake, arguments: &[&str]) -> Ran {
+    let mut command = rotord(arguments);
+    command.arg("--socket").arg(&fake.socket);
+    ran(command.output()).await
+}
+
+/// The same with something on standard input.
+async fn run_with_input(fake: &Fake, arguments: &[&str], input: &[u8]) -> Ran {
+    let mut command = rotord(arguments);
+    command.arg("--socket").arg(&fake.socket);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input).await.unwrap();
+    drop(stdin);
+    ran(child.wait_with_output()).await
+}
+
+async fn ran(output: impl Future<Output = std::io::Result<Output>>) -> Ran {
+    let output = tokio::time::timeout(LONG, output).await.expect("it does not end").unwrap();
+    Ran {
+        exit: output.status.code().expect("it ended by itself"),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+struct Ran {
+    exit: i32,
+    out: String,
+    err: String,
+}
+
+#[tokio::test]
+async fn what_status_and_plan_print() {
+    let fake = Fake::start().await;
+    for (arguments, file) in [
+        (&["status"][..], "cli/status.txt"),
+        (&["status", "billing-webhook"], "cli/status-overlap.txt"),
+        (&["status", "stripe-key"], "cli/status-needs-human.txt"),
+        (&["status", "mail-key"], "cli/status-emergency.txt"),
+        (&["status", "fresh-webhook"], "cli/status-fresh.txt"),
+        (&["plan"], "cli/plan.txt"),
+    ] {
+        let ran = run(&fake, arguments).await;
+        assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{arguments:?}");
+        golden::check(file, &ran.out);
+    }
+}
+
+#[tokio::test]
+async fn the_tables_fit_into_80_columns() {
+    let fake = Fake::start().await;
+    for arguments in [&["status"][..], &["plan"]] {
+        let ran = run(&fake, arguments).await;
+        let widest = ran.out.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(widest.chars().count() <= 80, "{arguments:?}: {widest}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_act_says_so_first() {
+    let mut snapshot = picture::snapshot();
+    snapshot.health.epoch = None;
+    snapshot.health.loaded = false;
+    snapshot.health.turned_at = picture::NOW - Span::from_secs(95);
+    snapshot.health.trouble = Some((Reason::VaultSealed, picture::NOW - Span::from_secs(120)));
+    snapshot.secrets = std::sync::Arc::default();
+    let fake = Fake::start_with(Setup { snapshot, ..Setup::default() }).await;
+    let ran = run(&fake, &["status"]).await;
+    assert_eq!(ran.exit, 0);
+    golden::check("cli/status-trouble.txt", &ran.out);
+}
+
+#[tokio::test]
+async fn json_is_the_apis_answer() {
+    let fake = Fake::start().await;
+    for (arguments, field) in [
+        (&["status", "--json"][..], "/secrets/0/name"),
+        (&["status", "mail-key", "--json"], "/secret/versions/0/version"),
+        (&["plan", "--json"], "/secrets/0/next_runs/4"),
+    ] {
+        let ran = run(&fake, arguments).await;
+        let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert!(json.pointer(field).is_some(), "{arguments:?}: {json}");
+    }
+}
+
+#[tokio::test]
+async fn every_command_asks_for_what_its_arguments_say() {
+    let fake = Fake::start().await;
+    for (arguments, command) in [
+        (&["rotate", "a"][..], r#"Rotate { name: a, emergency: false, reason: "" }"#),
+        (
+            &["rotate", "a", "--emergency", "--reason", "in a log & a mail"],
+            r#"Rotate { name: a, emergency: true, reason: "in a log & a mail" }"#,
+        ),
+        (&["release", "a"], "Release { name: a }"),
+        (&["resolve", "a", "retry"], "Resolve { name: a, how: Retry }"),
+        (&["resolve", "a", "abandon"], "Resolve { name: a, how: Abandon }"),
+        (&["resolve", "a", "supersede"], "Resolve { name: a, how: Supersede }"),
+        (&["resolve", "a", "waive", "t"], "Resolve { name: a, how: Waive(t) }"),
+        (&["resolve", "a", "accept-key", "K/1"], "Resolve { name: a, how: AcceptKey(K/1) }"),
+        (&["reload"], "Reload"),
+    ] {
+        let ran = run(&fake, arguments).await;
+        assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{arguments:?}");
+        assert_eq!(fake.asked().remove(0).command, command);
+    }
+    let hold = ["hold", "a", "--until", "2026-12-01", "--reason", "freeze", "--routine-only"];
+    assert_eq!(run(&fake, &hold).await.exit, 0);
+    let asked = fake.asked().remove(0).command;
+    assert!(asked.contains("until: 2026-12-01T00:00:00.000Z, routine_only: true"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_value_goes_to_the_daemon_and_nowhere_else() {
+    let fake = Fake::start().await;
+    let line = format!("{CANARY}\n");
+    for (arguments, value) in [
+        (&["adopt", "a"][..], CANARY),
+        (&["adopt", "a", "--key-id", "K1", "--exact"], &line),
+        (&["provide", "a", "--key-id", "K1"], CANARY),
+    ] {
+        let ran = run_with_input(&fake, arguments, line.as_bytes()).await;
+        assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{arguments:?}");
+        assert!(!format!("{ran:?}").contains(CANARY), "{ran:?}");
+        let asked = fake.asked().remove(0);
+        assert_eq!(asked.value.as_deref(), Some(value.as_bytes()), "{arguments:?}");
+        assert!(!asked.command.contains(CANARY));
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_refused_is_not_printed_either() {
+    let fake = Fake::answering(|_| Err(refusal(RefusalKind::Invalid, Reason::WeakValue))).await;
+    let large = CANARY.repeat(4000);
+    for (arguments, input) in
+        [(&["adopt", "a"][..], CANARY), (&["provide", "a"], CANARY), (&["adopt", "a"], &large)]
+    {
+        let ran = run_with_input(&fake, arguments, input.as_bytes()).await;
+        assert_eq!(ran.exit, 2, "{ran:?}");
+        assert!(!ran.err.is_empty() && !format!("{ran:?}").contains("canary"), "{ran:?}");
+    }
+    let nothing = run_with_input(&fake, &["adopt", "a"], b"").await;
+    assert_eq!(nothing.exit, 2);
+    assert!(nothing.err.contains("standard input"), "{}", nothing.err);
+    let on_the_line = run(&fake, &["adopt", "a", CANARY]).await;
+    assert_eq!(on_the_line.exit, 2, "a value in the arguments was taken");
+}
+
+fn refusal(kind: RefusalKind, reason: Reason) -> Refusal {
+    let possible_at = Some(picture::NOW + Span::from_secs(3600));
+    Refusal { kind, reason, possible_at, text: "this is in the way".into() }
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_exit_code() {
+    for (kind, exit) in [
+        (RefusalKind::NotFound, 3),
+        (RefusalKind::Conflict, 4),
+        (RefusalKind::Invalid, 2),
+        (RefusalKind::Unavailable, 7),
+    ] {
+        let fake = Fake::answering(move |_| Err(refusal(kind, Reason::RotationOpen))).await;
+        let ran = run(&fake, &["rotate", "a"]).await;
+        assert_eq!(ran.exit, exit, "{ran:?}");
+        assert_eq!(ran.out, "");
+        let text = "rotord: this is in the way (possible from 2026-11-22 13:00Z)\n";
+        assert_eq!(ran.err, text);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_exist_is_told_from_a_name_that_is_none() {
+    let fake = Fake::start().await;
+    let unknown = run(&fake, &["status", "stripe-kye"]).await;
+    assert_eq!(unknown.exit, 3);
+    assert!(unknown.err.contains("did you mean stripe-key?"), "{}", unknown.err);
+    let no_name = run(&fake, &["status", "../etc"]).await;
+    assert_eq!(no_name.exit, 2, "{no_name:?}");
+}
+
+#[tokio::test]
+async fn a_stranger_is_denied() {
+    let policy = rotord::http::peer::PeerPolicy { users: Vec::new(), group: None };
+    let fake = Fake::start_with(Setup { policy, ..Setup::default() }).await;
+    let ran = run(&fake, &["status"]).await;
+    assert_eq!(ran.exit, 8, "{ran:?}");
+    assert!(ran.err.contains("may not command rotord"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn without_a_daemon_every_command_says_so() {
+    let mut fake = Fake::start().await;
+    fake.stop().await;
+    for arguments in [
+        &["status"][..],
+        &["status", "a", "--watch"],
+        &["plan"],
+        &["rotate", "a", "--wait"],
+        &["release", "a"],
+        &["reload"],
+    ] {
+        let ran = run(&fake, arguments).await;
+        assert_eq!(ran.exit, 6, "{arguments:?}: {ran:?}");
+        assert!(ran.err.contains("no daemon answers at"), "{}", ran.err);
+        assert!(ran.err.contains(fake.socket.to_str().unwrap()), "{}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn every_help_page_has_an_example() {
+    let mut pages = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(path) = pages.pop() {
+        let mut arguments = path.clone();
+        arguments.push("--help".to_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let ran = ran(rotord(&arguments).output()).await;
+        assert_eq!(ran.exit, 0, "{arguments:?}");
+        assert!(ran.out.contains("Example"), "{arguments:?} has no example:\n{}", ran.out);
+        seen += 1;
+        pages.extend(commands(&ran.out).map(|name| [path.clone(), vec![name]].concat()));
+    }
+    assert_eq!(seen, 1 + 12 + 5, "the program, its commands and the exits of resolve");
+}
+
+/// The names under `Commands:` in a help page.
+fn commands(page: &str) -> impl Iterator<Item = String> {
+    let lines = page.lines().skip_while(|line| *line != "Commands:").skip(1);
+    lines
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .filter(|name| name != "help")
+}
+
+#[tokio::test]
+async fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = ran(rotord(&["completions", shell]).output()).await;
+        assert_eq!(ran.exit, 0);
+        assert!(ran.out.contains("rotate") && ran.out.contains("emergency"), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_make_no_sense_are_a_usage_error() {
+    for arguments in [
+        &["rotte", "a"][..],
+        &["rotate"],
+        &["rotate", "a", "--wait=soon"],
+        &["hold", "a", "--reason", "x"],
+        &["resolve", "a", "waive"],
+    ] {
+        let ran = ran(rotord(arguments).output()).await;
+        assert_eq!((ran.exit, ran.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(!ran.err.is_empty());
+    }
+}
+
+/// A command that goes on, read line by line.
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    text: String,
+}
+
+impl Running {
+    fn start(fake: &Fake, arguments: &[&str]) -> Running {
+        let mut command = rotord(arguments);
+        command.arg("--socket").arg(&fake.socket).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Running { child, lines, text: String::new() }
+    }
+
+    /// Reads on until a line contains this.
+    async fn until(&mut self, what: &str) {
+        let mut found = false;
+        while !found {
+            let line = tokio::time::timeout(LONG, self.lines.next_line()).await;
+            let line = line.unwrap_or_else(|_| panic!("no {what:?} after\n{}", self.text));
+            let line = line.unwrap().unwrap_or_else(|| panic!("no {what:?} in\n{}", self.text));
+            found = line.contains(what);
+            self.text.push_str(&(line + "\n"));
+        }
+    }
+
+    /// Reads to the end: everything printed, and the exit code.
+    async fn end(mut self) -> (String, i32) {
+        while let Some(line) =
+            tokio::time::timeout(LONG, self.lines.next_line()).await.unwrap().unwrap()
+        {
+            self.text.push_str(&(line + "\n"));
+        }
+        let ended = tokio::time::timeout(LONG, self.child.wait()).await.unwrap().unwrap();
+        (self.text, ended.code().unwrap())
+    }
+}
+
+const RUN: &str = "20261122T120000Z-manual";
+
+/// A fake whose `rotate` opens [`RUN`], and shows it in this phase.
+async fn rotating(phase: Phase) -> Fake {
+    let snapshot = picture::with(picture::emergency(RUN, phase, None), Span(1));
+    let answers = Box::new(|_: &_| {
+        let rotation = Some(RotationId(RUN.into()));
+        Ok(Done { rotation, text: format!("rotation {RUN} of mail-key is open") })
+    });
+    Fake::start_with(Setup { snapshot, answers, ..Setup::default() }).await
+}
+
+fn staging() -> Phase {
+    Phase::Stage { version: VersionId(5), step: Staging::Make }
+}
+
+fn switching() -> Phase {
+    Phase::Switch { current: VersionId(5) }
+}
+
+fn closed(outcome: Outcome) -> Phase {
+    Phase::Closed { outcome, at: picture::NOW }
+}
+
+#[tokio::test]
+async fn waiting_shows_phases_and_targets_as_they_come() {
+    let fake = rotating(staging()).await;
+    let mut running = Running::start(&fake, &["rotate", "mail-key", "--emergency", "--wait"]);
+    running.until("stage").await;
+    fake.show(picture::with(picture::emergency(RUN, switching(), None), Span(2)));
+    running.until("switch").await;
+    let arrived = picture::emergency(RUN, switching(), Some(Level::Acknowledged));
+    fake.show(picture::with(arrived, Span(3)));
+    running.until("acknowledged").await;
+    let done = picture::emergency(RUN, closed(Outcome::Done), Some(Level::Acknowledged));
+    fake.show(picture::with(done, Span(4)));
+    let (text, exit) = running.end().await;
+    assert_eq!(exit, 0, "{text}");
+    golden::check("cli/rotate-wait.txt", &text);
+}
+
+#[tokio::test]
+async fn waiting_ends_where_it_was_told_to() {
+    let overlap = Phase::Overlap { current: VersionId(5), switched_at: picture::NOW };
+    let fake = rotating(overlap).await;
+    let ran = run(&fake, &["rotate", "mail-key", "--wait=switched"]).await;
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.contains("every target uses the new version"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn waiting_ends_when_the_rotation_ends_otherwise() {
+    let unwound = Outcome::Unwound { reason: UnwindReason::ProbeRefused, possible_orphan: true };
+    let fake = rotating(closed(unwound)).await;
+    let ran = run(&fake, &["rotate", "mail-key", "--wait"]).await;
+    assert_eq!(ran.exit, 1, "{ran:?}");
+    assert!(ran.out.contains("may be left at the issuer"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn waiting_ends_when_another_rotation_takes_over() {
+    let fake = rotating(staging()).await;
+    let mut next = picture::emergency("20261122T120500Z-alert", switching(), None);
+    let past = Past {
+        id: RotationId(RUN.into()),
+        trigger: next.rotation.as_ref().unwrap().trigger.clone(),
+        opened_at: picture::NOW,
+        closed_at: picture::NOW,
+        outcome: None,
+        forced: Vec::new(),
+    };
+    next.history = std::sync::Arc::new(vec![past]);
+    fake.show(picture::with(next, Span(2)));
+    let ran = run(&fake, &["rotate", "mail-key", "--wait"]).await;
+    assert_eq!(ran.exit, 1, "{ran:?}");
+    assert!(ran.out.contains("superseded by rotation 20261122T120500Z-alert"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn waiting_ends_when_a_person_is_needed() {
+    let fake = rotating(staging()).await;
+    let mut stuck = picture::emergency(RUN, staging(), None);
+    stuck.waiting.needs_human = Some(Reason::IssuerFull);
+    stuck.waiting.remedy = Some("rotord resolve mail-key retry".into());
+    fake.show(picture::with(stuck, Span(2)));
+    let ran = run(&fake, &["rotate", "mail-key", "--wait"]).await;
+    assert_eq!(ran.exit, 5, "{ran:?}");
+    assert!(ran.out.contains("issuer_full"), "{}", ran.out);
+    assert!(ran.out.contains("try: rotord resolve mail-key retry"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn watching_prints_again_when_something_changes() {
+    let fake = Fake::start().await;
+    let mut running = Running::start(&fake, &["status", "mail-key", "--watch"]);
+    running.until("phase      switch").await;
+    let done = picture::emergency(RUN, closed(Outcome::Done), None);
+    fake.show(picture::with(done, Span(1)));
+    running.until("phase      idle").await;
+    running.child.kill().await.unwrap();
+}
