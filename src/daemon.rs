@@ -4,12 +4,18 @@ use std::path::Path;
 
 use thiserror::Error;
 
-/// Why the daemon ended.
+use crate::config;
+use crate::config::problem::ConfigErrors;
+
+/// Why the daemon did not start, or ended.
 #[derive(Debug, Error)]
 pub enum DaemonError {
     /// The config is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// A part of it cannot be made.
     #[error("{0}")]
-    Config(String),
+    Part(String),
 }
 
 /// Runs the daemon until it is told to stop.
@@ -17,5 +23,6 @@ pub enum DaemonError {
 /// # Errors
 /// [`DaemonError`] if it cannot start or go on.
 pub async fn run(config: &Path) -> Result<(), DaemonError> {
-    Err(DaemonError::Config(format!("{} cannot be run yet", config.display())))
+    let _config = config::load(config, None)?;
+    Err(DaemonError::Part("the engine is not wired yet".into()))
 }

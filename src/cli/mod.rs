@@ -5,6 +5,7 @@
 //! [`exit`], and `docs/cli.md` is the reference.
 
 mod adopt;
+mod check;
 mod client;
 mod completions;
 mod detail;
@@ -12,6 +13,7 @@ mod exit;
 mod follow;
 mod hold;
 mod human;
+mod needs;
 mod plan;
 mod provide;
 mod release;
@@ -24,14 +26,16 @@ mod table;
 mod value;
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::cli::client::Client;
 use crate::cli::exit::{CliError, Exit};
+use crate::config;
 
 /// Where the config is unless told otherwise.
 const CONFIG: &str = "/etc/rotord/rotord.toml";
@@ -57,9 +61,9 @@ struct Cli {
     /// The config file.
     #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
     config: PathBuf,
-    /// The daemon's control socket.
-    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
-    socket: PathBuf,
+    /// The daemon's control socket [default: the config's, or /run/rotord/rotord.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -67,6 +71,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Check(check::Check),
     Plan(plan::Plan),
     Status(status::Status),
     Rotate(rotate::Rotate),
@@ -99,7 +104,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // `rotord status | head` has seen enough.
         Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok.into(),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "rotord: {}", human::clean_lines(&error.to_string()));
+            let text = human::clean_lines(&error.to_string());
+            let who = if matches!(error, CliError::Config(_)) { "" } else { "rotord: " };
+            // If nobody can be told, the exit code is all there is to say.
+            let _ = writeln!(io::stderr(), "{who}{text}");
             error.exit().into()
         }
     }
@@ -109,14 +117,24 @@ impl Cli {
     fn act(self, out: Out<'_>) -> Result<Exit, CliError> {
         match self.command {
             Command::Run(run) => run.act(&self.config),
+            Command::Check(check) => check.act(&self.config, out),
             Command::Completions(completions) => completions.act(out),
             command => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(CliError::Runtime)?;
-                runtime.block_on(async { command.ask(&Client::new(self.socket)?, out).await })
+                let socket = self.socket.unwrap_or_else(|| configured_socket(&self.config));
+                runtime.block_on(async { command.ask(&Client::new(socket)?, out).await })
             }
         }
     }
+}
+
+/// The socket that the config names. Whoever cannot read the config, or finds it broken, may still
+/// drive the daemon that runs.
+fn configured_socket(config: &Path) -> PathBuf {
+    let text = fs::read_to_string(config).ok();
+    let config = text.and_then(|text| config::parse(&text, &config.display().to_string()).ok());
+    config.map_or_else(|| PathBuf::from(SOCKET), |config| config.daemon.socket)
 }
 
 impl Command {
@@ -132,7 +150,7 @@ impl Command {
             Command::Provide(provide) => provide.act(daemon, out).await,
             Command::Resolve(resolve) => resolve.act(daemon, out).await,
             Command::Reload(reload) => reload.act(daemon, out).await,
-            Command::Run(_) | Command::Completions(_) => Ok(Exit::Usage),
+            Command::Run(_) | Command::Check(_) | Command::Completions(_) => Ok(Exit::Usage),
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::model::reason::Reason;
 use crate::model::time::Span;
 use crate::net::{self, Client, SetupError};
 use crate::signing::key::SigningKey;
-use crate::vault::Kv;
+use crate::vault::{Kv, KvPath};
 
 /// What mints the versions of a secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +129,48 @@ impl IssuerSpec {
             IssuerSpec::Manual { capacity, .. } => Some(Manual::declares(*capacity)),
             IssuerSpec::Http(spec) => spec.check().ok(),
         }
+    }
+}
+
+impl IssuerSpec {
+    /// The documents in Vault that it is read credentials from.
+    pub fn reads(&self) -> impl Iterator<Item = &KvPath> {
+        let auth = match self {
+            IssuerSpec::Http(spec) => Some(spec.auth.values()),
+            IssuerSpec::Generated(_) | IssuerSpec::Manual { .. } => None,
+        };
+        auth.into_iter().flatten().filter_map(SecretRef::document)
+    }
+}
+
+impl TargetSpec {
+    /// The documents in Vault that it writes.
+    pub fn writes(&self) -> impl Iterator<Item = &KvPath> {
+        match self {
+            TargetSpec::VaultKv(settings) => Some(&settings.at),
+            TargetSpec::Http(_) | TargetSpec::Channel(_) => None,
+        }
+        .into_iter()
+    }
+
+    /// The documents in Vault that it only reads.
+    pub fn reads(&self) -> impl Iterator<Item = &KvPath> {
+        match self {
+            TargetSpec::VaultKv(settings) => settings.acks.as_ref().map(|acks| &acks.at),
+            TargetSpec::Http(_) | TargetSpec::Channel(_) => None,
+        }
+        .into_iter()
+    }
+}
+
+impl ChannelSpec {
+    /// The documents in Vault that its keys are read from.
+    pub fn reads(&self) -> impl Iterator<Item = &KvPath> {
+        let (key, previous_key) = match self {
+            ChannelSpec::Managed(_) => (None, None),
+            ChannelSpec::Fetched { key, previous_key } => (Some(key), previous_key.as_ref()),
+        };
+        key.into_iter().chain(previous_key).filter_map(SecretRef::document)
     }
 }
 

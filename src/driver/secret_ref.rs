@@ -40,6 +40,16 @@ pub enum SecretRef {
     },
 }
 
+impl SecretRef {
+    /// The document it is read from, if it lies in Vault.
+    pub fn document(&self) -> Option<&KvPath> {
+        match self {
+            SecretRef::Vault { at, .. } => Some(at),
+            SecretRef::File(_) | SecretRef::Credential(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

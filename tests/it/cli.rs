@@ -435,3 +435,50 @@ async fn watching_prints_again_when_something_changes() {
     running.until("phase      idle").await;
     running.child.kill().await.unwrap();
 }
+
+fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/cli/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a check printed, with the fixture called by its bare name.
+async fn check(arguments: &[&str], name: &str) -> Ran {
+    let path = fixture(name);
+    let mut ran = ran(rotord(&[arguments, &["--config", &path]].concat()).output()).await;
+    ran.out = ran.out.replace(&path, name);
+    ran.err = ran.err.replace(&path, name);
+    ran
+}
+
+#[tokio::test]
+async fn a_good_config_is_fine_and_shows_what_is_dangerous() {
+    let ran = check(&["check"], "good.toml").await;
+    assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{ran:?}");
+    golden::check("cli/check-good.txt", &ran.out);
+}
+
+#[tokio::test]
+async fn a_bad_config_is_told_everything_at_once() {
+    for command in ["check", "run"] {
+        let ran = check(&[command], "bad.toml").await;
+        assert_eq!((ran.exit, ran.out.as_str()), (78, ""), "{command}");
+        golden::check("cli/check-bad.txt", &ran.err);
+        let ran = check(&[command], "none.toml").await;
+        assert_eq!(ran.exit, 78, "{command}: {ran:?}");
+        assert!(ran.err.contains("cannot be read"), "{}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn the_policy_is_what_the_config_needs() {
+    let ran = check(&["check", "--policy"], "good.toml").await;
+    assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{ran:?}");
+    golden::check("cli/check-policy.txt", &ran.out);
+}
+
+#[tokio::test]
+async fn the_socket_is_the_configs_unless_told_otherwise() {
+    let path = fixture("good.toml");
+    let ran = ran(rotord(&["status", "--config", &path]).output()).await;
+    assert_eq!(ran.exit, 6, "{ran:?}");
+    assert!(ran.err.contains("rotord.sock") && !ran.err.contains("/run/"), "{}", ran.err);
+}

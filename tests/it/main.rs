@@ -4,8 +4,8 @@
 
 mod api;
 mod audit;
-mod config;
 mod cli;
+mod config;
 mod issuers;
 mod key_client;
 mod lease;
