@@ -384,6 +384,16 @@ async fn every_way_of_changing_our_fields_is_seen_and_mended() {
 }
 
 #[tokio::test]
+async fn an_overwritten_document_does_not_go_back_behind_what_it_had() {
+    let bench = OnBench::new(settings());
+    book().push(&bench.target, &wish(5, &[3], 3)).await.unwrap();
+    bench.lose().await;
+    let stale = book().push(&bench.restarted(), &wish(4, &[2], 2)).await.unwrap_err();
+    assert_eq!(stale.reason, Reason::GenerationAhead);
+    assert_eq!(bench.kv.newest(&at("app")), 2, "a stale replica wrote");
+}
+
+#[tokio::test]
 async fn a_purge_waits_until_the_revoked_version_has_left_the_newest_document() {
     let bench = OnBench::new(settings());
     let book = book();

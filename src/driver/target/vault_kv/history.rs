@@ -9,7 +9,7 @@ use crate::driver::error::DriverError;
 use crate::driver::target::Order;
 use crate::driver::target::vault_kv::content::{Content, Node, Owner};
 use crate::driver::target::vault_kv::{Known, VaultKv, known_of, of_vault};
-use crate::model::id::VersionId;
+use crate::model::id::{Generation, VersionId};
 use crate::model::reason::Reason;
 
 /// Most KV versions that are read when a document with a history becomes ours. Ten are kept by
@@ -18,8 +18,13 @@ const HISTORY_READS_MAX: usize = 100;
 
 /// What the history says of a document whose newest version does not bear our mark.
 pub(super) enum Past {
-    /// An older version is ours: somebody overwrote the document. Its `since`.
-    Ours(u64),
+    /// An older version is ours: somebody overwrote the document.
+    Ours {
+        /// Its `since`.
+        since: u64,
+        /// Its generation: the document must not go back behind it.
+        generation: Generation,
+    },
     /// We never wrote it. The first version that mentions a value of the order, or the next one
     /// if none does.
     Theirs(u64),
@@ -53,7 +58,7 @@ impl VaultKv {
             let older = self.content(&read.document)?;
             match older.owner() {
                 Owner::Rotord { secret, since } if secret == order.secret.as_str() => {
-                    return Ok(Past::Ours(since));
+                    return Ok(Past::Ours { since, generation: older.generation() });
                 }
                 _ if mentioned(&older.root) => first = *version,
                 _ => {}

@@ -192,7 +192,10 @@ impl VaultKv {
             }
             owner @ (Owner::Somebody | Owner::Nobody) => {
                 let since = match self.past(order, kv_version, &content).await? {
-                    Past::Ours(since) => since,
+                    Past::Ours { since, generation } => {
+                        self.check_generation(generation, order)?;
+                        since
+                    }
                     Past::Theirs(since) => match owner {
                         Owner::Somebody if !content.is_known_to(order) => {
                             return Err(self.foreign_value());
@@ -238,18 +241,26 @@ impl VaultKv {
     /// What a document of ours holds, at the level of a read-back.
     fn judge(&self, content: &Content<'_>, order: &Order<'_>) -> Result<Observation, DriverError> {
         let generation = content.generation();
-        if generation > order.wanted.generation {
-            return Err(DriverError::refused(
-                Reason::GenerationAhead,
-                format!(
-                    "{} has {generation}, and was last told {}; another rotord writes it",
-                    self.settings.at, order.wanted.generation
-                ),
-            ));
-        }
+        self.check_generation(generation, order)?;
         let accepted = content.held(order);
         let current = content.listed_current().filter(|version| accepted.contains(version));
         Ok(stored(generation, accepted, current, "read back"))
+    }
+
+    fn check_generation(
+        &self,
+        generation: Generation,
+        order: &Order<'_>,
+    ) -> Result<(), DriverError> {
+        let wanted = order.wanted.generation;
+        if generation <= wanted {
+            return Ok(());
+        }
+        let at = &self.settings.at;
+        Err(DriverError::refused(
+            Reason::GenerationAhead,
+            format!("{at} has {generation}, and was last told {wanted}; another rotord writes it"),
+        ))
     }
 
     fn check_owner(&self, secret: &str, order: &Order<'_>) -> Result<(), DriverError> {
