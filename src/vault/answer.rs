@@ -126,6 +126,13 @@ struct Version {
     version: u64,
 }
 
+impl Remains {
+    fn version(&self) -> Option<u64> {
+        let deeper = || self.metadata.as_ref().map(|metadata| metadata.version);
+        self.version.or_else(deeper)
+    }
+}
+
 impl Says {
     fn of(answer: &Answer) -> Says {
         if answer.status < 400 { Says::default() } else { answer.decode().unwrap_or_default() }
@@ -148,14 +155,16 @@ impl Says {
             return VaultError::Unavailable { what: "the mount is being made".to_owned() };
         }
         let known = BAD_REQUESTS.iter().find(|(text, _)| self.any(text));
-        let what = known.map_or("400".to_owned(), |(_, what)| format!("400: {what}"));
+        let what = match known {
+            Some((_, what)) => format!("400: {what}"),
+            None => "400".to_owned(),
+        };
         VaultError::Refused { path, what }
     }
 
     fn not_found(&self, order: &Order<'_>) -> Result<Settled, VaultError> {
         let path = order.place();
-        let gone = self.data.as_ref();
-        let gone = gone.and_then(|data| data.version.or(data.metadata.as_ref().map(|m| m.version)));
+        let gone = self.data.as_ref().and_then(Remains::version);
         if let Some(version) = gone {
             return Err(VaultError::Deleted { path, version });
         }

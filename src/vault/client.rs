@@ -1,4 +1,4 @@
-//! The client of one Vault: [`Kv`] and the few questions beside it.
+//! The client of one Vault: how a request is sent, and the few questions beside the verbs of `Kv`.
 //!
 //! Decides how many requests are in flight, how long each may take, and what a failure means. It
 //! never retries: who ordered a write must know whether to read it back.
@@ -10,23 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use async_trait::async_trait;
-use chrono::DateTime;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use thiserror::Error;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
 use crate::model::material::SecretBytes;
 use crate::model::time::{Clock, Span, Timestamp};
 use crate::vault::answer::{Answer, Settled};
-use crate::vault::document::{Document, Malformed};
 use crate::vault::error::VaultError;
 use crate::vault::order::{Order, Verb};
 use crate::vault::wire::{Lost, Token, Wire};
-use crate::vault::{Kv, KvPath, Metadata, Read, VersionMetadata};
 
 /// Longest a request takes unless the config says otherwise: a hundred times what a busy cluster
 /// needs, and a fraction of the lease.
@@ -37,10 +32,6 @@ pub const CONNECT_TIMEOUT_DEFAULT: Span = Span::from_secs(5);
 
 /// Most requests in flight: 32 to 64 fill the log of a Raft cluster, more only wait there.
 const IN_FLIGHT_MAX: usize = 64;
-
-/// Longest mount and path together; Vault's storages refuse keys from 32 KiB (Raft) on down to
-/// some hundred bytes (others).
-const PATH_MAX: usize = 512;
 
 /// Which Vault, and how it is reached.
 #[derive(Clone, Debug)]
@@ -180,6 +171,12 @@ impl ServerTime {
     }
 }
 
+/// The token in use, numbered so that a death is told of the right one.
+struct Held {
+    token: Token,
+    number: u64,
+}
+
 /// The client.
 ///
 /// Cheap to share: one per process behind an `Arc`. Its token is set by
@@ -190,8 +187,9 @@ pub struct Vault {
     clock: Arc<dyn Clock>,
     timeout: Duration,
     in_flight: Semaphore,
-    token: ArcSwapOption<Token>,
-    token_died: Notify,
+    token: ArcSwapOption<Held>,
+    /// The number of the last token that was found dead.
+    dead: watch::Sender<u64>,
     server_time: ArcSwapOption<ServerTime>,
     requests: [AtomicU64; Verb::ALL.len()],
 }
@@ -209,7 +207,7 @@ impl Vault {
             timeout: settings.timeout.to_std(),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
             token: ArcSwapOption::empty(),
-            token_died: Notify::new(),
+            dead: watch::Sender::new(0),
             server_time: ArcSwapOption::empty(),
             requests: std::array::from_fn(|_| AtomicU64::new(0)),
         })
@@ -220,8 +218,7 @@ impl Vault {
     /// # Errors
     /// [`UnfitToken`] if no header can carry it; the former token stays.
     pub fn set_token(&self, token: SecretBytes) -> Result<(), UnfitToken> {
-        let token = Token::new(token).ok_or(UnfitToken)?;
-        self.token.store(Some(Arc::new(token)));
+        self.use_token(Token::new(token).ok_or(UnfitToken)?);
         Ok(())
     }
 
@@ -274,10 +271,23 @@ impl Vault {
         &*self.clock
     }
 
-    /// Waits until Vault does not know the token any more. Told once for each death that anybody
-    /// ran into, also if nobody was waiting.
+    pub(super) fn use_token(&self, token: Token) {
+        self.token.rcu(|before| {
+            let number = before.as_ref().map_or(0, |held| held.number) + 1;
+            Some(Arc::new(Held { token: token.clone(), number }))
+        });
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        self.token.load().is_some()
+    }
+
+    /// Waits until somebody finds that Vault does not know the token in use any more.
     pub(super) async fn token_died(&self) {
-        self.token_died.notified().await;
+        let mut dead = self.dead.subscribe();
+        let is_ours = |dead: &u64| self.token.load().as_ref().is_some_and(|t| t.number == *dead);
+        // The sender lives as long as `self`, so waiting cannot fail.
+        dead.wait_for(is_ours).await.map(|_| ()).unwrap_or_default();
     }
 
     /// An answer to an order that cannot be about nothing.
@@ -290,14 +300,13 @@ impl Vault {
         }
     }
 
-    /// Sends an order with a token of its own, e.g. one that is being tried.
+    /// Sends an order with a token that is being tried.
     pub(super) async fn ask_as(
         &self,
-        token: SecretBytes,
+        token: &Token,
         order: &Order<'_>,
     ) -> Result<Answer, VaultError> {
-        let token = Token::new(token).ok_or(VaultError::Unauthenticated)?;
-        let answer = self.turn(order, Some(&token)).await?;
+        let answer = self.turn(order, Some(token)).await?;
         if answer.status == 403 && !answer.denied_by_policy() {
             return Err(VaultError::Unauthenticated);
         }
@@ -307,28 +316,30 @@ impl Vault {
         }
     }
 
-    async fn ask(&self, order: &Order<'_>) -> Result<Settled, VaultError> {
-        let token = match order.needs_token() {
+    /// Sends an order with the token in use.
+    pub(super) async fn ask(&self, order: &Order<'_>) -> Result<Settled, VaultError> {
+        let held = match order.needs_token() {
             true => Some(self.token.load_full().ok_or(VaultError::Unauthenticated)?),
             false => None,
         };
-        let settled = self.turn(order, token.as_deref()).await?.settle(order);
-        match (settled, token) {
-            (Err(VaultError::Denied { path }), Some(token)) => {
-                Err(self.why_denied(path, &token).await)
+        let token = held.as_deref().map(|held| &held.token);
+        match (self.turn(order, token).await?.settle(order), held) {
+            (Err(VaultError::Denied { path }), Some(held)) => {
+                Err(self.why_denied(path, &held).await)
             }
             (settled, _) => settled,
         }
     }
 
     /// Tells a token that is dead from one whose policies do not allow a path. Both are 403.
-    async fn why_denied(&self, path: String, token: &Arc<Token>) -> VaultError {
-        match self.turn(&Order::LookupSelf, Some(token)).await {
+    async fn why_denied(&self, path: String, held: &Held) -> VaultError {
+        match self.turn(&Order::LookupSelf, Some(&held.token)).await {
             Ok(answer) if answer.status == 403 && !answer.denied_by_policy() => {
-                let current = self.token.load_full();
-                if current.is_some_and(|current| Arc::ptr_eq(&current, token)) {
-                    self.token_died.notify_one();
-                }
+                self.dead.send_if_modified(|last| {
+                    let news = held.number > *last;
+                    *last = held.number.max(*last);
+                    news
+                });
                 VaultError::Unauthenticated
             }
             _ => VaultError::Denied { path },
@@ -339,7 +350,8 @@ impl Vault {
     async fn turn(&self, order: &Order<'_>, token: Option<&Token>) -> Result<Answer, VaultError> {
         let deadline = Instant::now() + self.timeout;
         let turn = timeout_at(deadline, self.in_flight.acquire()).await;
-        let Ok(Ok(_permit)) = turn else {
+        // A turn that comes with the time-out comes too late: what is sent must have time.
+        let (Ok(Ok(_permit)), true) = (turn, Instant::now() < deadline) else {
             let what = format!("{IN_FLIGHT_MAX} requests are in flight already");
             return Err(VaultError::Unavailable { what });
         };
@@ -362,164 +374,16 @@ impl fmt::Debug for Vault {
     }
 }
 
-#[async_trait]
-impl Kv for Vault {
-    async fn read(&self, at: &KvPath) -> Result<Option<Read>, VaultError> {
-        check(at)?;
-        let order = Order::Read { at, version: None };
-        match self.ask(&order).await? {
-            Settled::Done(answer) => content(&order, &answer).map(Some),
-            Settled::Absent => Ok(None),
-        }
-    }
-
-    async fn read_version(&self, at: &KvPath, version: u64) -> Result<Option<Read>, VaultError> {
-        check(at)?;
-        // Vault takes version 0 for the newest.
-        if version == 0 {
-            return Ok(None);
-        }
-        let order = Order::Read { at, version: Some(version) };
-        match self.ask(&order).await {
-            Ok(Settled::Done(answer)) => content(&order, &answer).map(Some),
-            Ok(Settled::Absent) | Err(VaultError::Deleted { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn write(&self, at: &KvPath, document: &Document, cas: u64) -> Result<u64, VaultError> {
-        check(at)?;
-        let order = Order::Write { at, document, cas };
-        written(&order, &self.done(&order).await?)
-    }
-
-    async fn patch(&self, at: &KvPath, patch: &Document, cas: u64) -> Result<u64, VaultError> {
-        check(at)?;
-        let order = Order::Patch { at, patch, cas };
-        written(&order, &self.done(&order).await?)
-    }
-
-    async fn list(&self, at: &KvPath) -> Result<Vec<String>, VaultError> {
-        check_segments(&at.mount, at)?;
-        if !at.path.is_empty() {
-            check(at)?;
-        }
-        let order = Order::List { at };
-        match self.ask(&order).await? {
-            Settled::Done(answer) => {
-                let envelope: Envelope<Names> = decode(&order, &answer)?;
-                Ok(envelope.data.keys)
-            }
-            Settled::Absent => Ok(Vec::new()),
-        }
-    }
-
-    async fn metadata(&self, at: &KvPath) -> Result<Option<Metadata>, VaultError> {
-        check(at)?;
-        let order = Order::Metadata { at };
-        match self.ask(&order).await? {
-            Settled::Done(answer) => {
-                // By the server's clock, which its `Date` gives in whole seconds, rounded down.
-                let date = answer.date.map(|date| date + Span(999));
-                let now = date.unwrap_or_else(|| self.clock.now());
-                let envelope: Envelope<History> = decode(&order, &answer)?;
-                envelope.data.metadata(now).map(Some).ok_or_else(|| VaultError::BadAnswer {
-                    path: order.place(),
-                    what: "a moment that is not one".to_owned(),
-                })
-            }
-            Settled::Absent => Ok(None),
-        }
-    }
-
-    async fn destroy(&self, at: &KvPath, versions: &[u64]) -> Result<(), VaultError> {
-        check(at)?;
-        if versions.is_empty() {
-            return Ok(());
-        }
-        self.ask(&Order::Destroy { at, versions }).await.map(|_| ())
-    }
-
-    async fn delete_metadata(&self, at: &KvPath) -> Result<(), VaultError> {
-        check(at)?;
-        self.ask(&Order::DeleteMetadata { at }).await.map(|_| ())
-    }
-}
-
+/// What Vault puts around every answer.
 #[derive(Deserialize)]
-struct Envelope<T> {
-    data: T,
+pub(super) struct Envelope<T> {
+    pub(super) data: T,
 }
 
-#[derive(Deserialize)]
-struct Content<'a> {
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    metadata: Written,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    version: u64,
-}
-
-#[derive(Deserialize)]
-struct Names {
-    keys: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct History {
-    current_version: u64,
-    versions: BTreeMap<u64, Fate>,
-}
-
-#[derive(Deserialize)]
-struct Fate {
-    created_time: String,
-    deletion_time: String,
-    destroyed: bool,
-}
-
-impl History {
-    /// A deletion time that lies ahead is an appointment (`delete_version_after`), not a fact.
-    fn metadata(self, now: Timestamp) -> Option<Metadata> {
-        let moment = |text: &str| {
-            let date = DateTime::parse_from_rfc3339(text).ok()?;
-            Some(Timestamp(date.timestamp_millis()))
-        };
-        let version = |(number, fate): (u64, Fate)| {
-            let deleted = match fate.deletion_time.as_str() {
-                "" => false,
-                text => moment(text)? <= now,
-            };
-            let created_at = moment(&fate.created_time)?;
-            Some((number, VersionMetadata { created_at, deleted, destroyed: fate.destroyed }))
-        };
-        let versions = self.versions.into_iter().map(version).collect::<Option<_>>()?;
-        Some(Metadata { current_version: self.current_version, versions })
-    }
-}
-
-fn content(order: &Order<'_>, answer: &Answer) -> Result<Read, VaultError> {
-    let envelope: Envelope<Content<'_>> = decode(order, answer)?;
-    let version = envelope.data.metadata.version;
-    let Some(data) = envelope.data.data else {
-        return Err(VaultError::Deleted { path: order.place(), version });
-    };
-    Ok(Read { version, document: Document::from_json(data.get().as_bytes().to_vec()) })
-}
-
-/// The version that a write made. An answer without one leaves the write in doubt.
-fn written(order: &Order<'_>, answer: &Answer) -> Result<u64, VaultError> {
-    let envelope: Result<Envelope<Written>, Malformed> = answer.decode();
-    envelope.map(|envelope| envelope.data.version).map_err(|_| VaultError::Ambiguous {
-        path: order.place(),
-        what: format!("{} without a version; is the mount KV version 2?", answer.status),
-    })
-}
-
-fn decode<'a, T: Deserialize<'a>>(order: &Order<'_>, answer: &'a Answer) -> Result<T, VaultError> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(
+    order: &Order<'_>,
+    answer: &'a Answer,
+) -> Result<T, VaultError> {
     answer.decode().map_err(|error| VaultError::BadAnswer {
         path: order.place(),
         what: format!("{}: {error}", answer.status),
@@ -537,31 +401,4 @@ fn explain(order: &Order<'_>, lost: Lost) -> VaultError {
         }
         Lost::Unknown(what) => VaultError::Unavailable { what: what.to_owned() },
     }
-}
-
-/// Refuses what would be sent as another path than it reads: `.` and `..` are dropped by URL
-/// parsers, empty segments by Vault.
-fn check(at: &KvPath) -> Result<(), VaultError> {
-    check_segments(&at.mount, at)?;
-    check_segments(&at.path, at)
-}
-
-fn check_segments(text: &str, at: &KvPath) -> Result<(), VaultError> {
-    let unfit = |what: &str| {
-        let path = at.to_string().escape_debug().to_string();
-        Err(VaultError::Refused { path, what: format!("not sent: {what}") })
-    };
-    if text.len() > PATH_MAX {
-        return unfit("the path is too long");
-    }
-    if text.chars().any(char::is_control) {
-        return unfit("the path has a control character");
-    }
-    if text.split('/').any(str::is_empty) {
-        return unfit("the path has an empty segment, or a slash at an end");
-    }
-    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return unfit("the path has a segment '.' or '..'");
-    }
-    Ok(())
 }

@@ -87,9 +87,9 @@ impl VaultError {
         let (class, reason) = match self {
             VaultError::Conflict { .. } => (Class::Transient, Reason::Conflict),
             VaultError::Deleted { .. } => (Class::Gone, Reason::Gone),
-            VaultError::Denied { .. } | VaultError::Unauthenticated => {
-                (Class::Refused, Reason::VaultDenied)
-            }
+            VaultError::Denied { .. } => (Class::Refused, Reason::VaultDenied),
+            // Nothing was done, and the keeper of the login is getting another token.
+            VaultError::Unauthenticated => (Class::Transient, Reason::VaultDenied),
             VaultError::NoMount { .. } => (Class::Refused, Reason::Misconfigured),
             VaultError::Sealed => (Class::Transient, Reason::VaultSealed),
             VaultError::Throttled { after } => (Class::Throttled(*after), Reason::Throttled),

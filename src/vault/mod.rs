@@ -5,10 +5,12 @@
 //! too and which one contract suite holds both to.
 
 mod answer;
+pub mod auth;
 pub mod client;
 mod consistency;
 pub mod document;
 pub mod error;
+mod kv;
 mod order;
 mod wire;
 

@@ -16,3 +16,4 @@ mod systemd;
 mod targets;
 mod tidy;
 mod vault;
+mod vault_auth;
