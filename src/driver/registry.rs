@@ -257,7 +257,11 @@ impl Channels {
         Ok(())
     }
 
-    fn get(&self, name: &str) -> Result<Arc<Channel>, DriverError> {
+    /// A channel by its name.
+    ///
+    /// # Errors
+    /// `misconfigured` if there is none.
+    pub fn get(&self, name: &str) -> Result<Arc<Channel>, DriverError> {
         let found = self.0.get(name).map(|(_, channel)| Arc::clone(channel));
         found.ok_or_else(|| misconfigured(format!("there is no channel {name:?}")))
     }

@@ -10,6 +10,7 @@ mod issuers;
 mod key_client;
 mod lease;
 mod record;
+mod registry;
 mod store;
 mod support;
 mod systemd;
