@@ -78,11 +78,12 @@ fn generated(s: &Section<'_>) -> Option<IssuerSpec> {
         ("base64_url", Word::Base64Url),
         ("token", Word::Token),
     ];
-    let word = s.get("format").map_or(Some(Word::Whsec), |e| e.one_of(&words))?;
+    let word = s.get("format").map_or(Some(Word::Whsec), |e| e.one_of(&words));
     let (least, most) = (BYTES_MIN as u64, BYTES_MAX as u64);
     let bytes = s.get("bytes").and_then(|e| e.number(least, most));
     let bytes = bytes.and_then(|n| usize::try_from(n).ok()).unwrap_or(BYTES_DEFAULT);
     let prefix = s.get("prefix");
+    let word = word?;
     let format = match word {
         Word::Token => {
             let what = "what every token begins with, such as \"acme_\"";

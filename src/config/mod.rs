@@ -83,8 +83,7 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigErr
     let file = path.display().to_string();
     let text = read_file(path)
         .map_err(|problem| ConfigErrors { file: file.clone(), problems: vec![problem] })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let parsed = parse_in(&text, &file, folder);
+    let parsed = parse_in(&text, &file, folder_of(path));
     let used = parsed.used;
     let missing = files::check(&used, credentials);
     match parsed.result {
@@ -104,13 +103,17 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigErr
 /// # Errors
 /// [`ConfigErrors`] with everything that is wrong.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
-    parse_in(text, file, Path::new(file).parent().unwrap_or(Path::new(""))).result
+    parse_in(text, file, folder_of(Path::new(file))).result
 }
 
 /// Every key that this text made the reader ask for, names replaced by `*`, and whether it was
 /// there: what keeps the documentation of the keys complete.
 pub fn keys(text: &str) -> BTreeMap<String, bool> {
     parse_in(text, "config", Path::new("")).known
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }
 
 struct Parsed {

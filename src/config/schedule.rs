@@ -21,39 +21,37 @@ const MOMENT: &str = "a moment with its offset, such as 2026-12-20T00:00:00+01:0
 
 /// Reads when a secret is rotated.
 pub(super) fn read(s: &Section<'_>, own: &Defaults, freezes: &[Freeze]) -> Option<Cadence> {
-    let schedule = s.get("schedule").map(|entry| {
-        let text = entry.clone().text()?;
-        let parsed = Schedule::parse(text, own.zone.name());
-        parsed.map_err(|e| entry.problem("this is no schedule", e.to_string())).ok()
-    });
-    let max_age = s.get("max_age").map(|e| e.span(MAX_AGE_MIN, MAX_AGE_MAX));
-    let windows = s.get("windows").map_or(Some(Vec::new()), Entry::list)?;
-    let count = windows.len();
-    let windows: Vec<_> = windows.into_iter().filter_map(|e| window(e, own)).collect();
+    let schedule = s.get("schedule").map_or(Some(None), |e| schedule(e, own).map(Some));
+    let span = |e: Entry<'_>| e.span(MAX_AGE_MIN, MAX_AGE_MAX);
+    let max_age = s.get("max_age").map_or(Some(None), |e| span(e).map(Some));
+    let windows = s.get("windows").map_or(Some(Vec::new()), |e| windows(e, own));
     let jitter = s.get("jitter").map_or(Some(Span::ZERO), |e| e.span(Span::ZERO, JITTER_MAX));
     Some(Cadence {
-        schedule: settled(schedule)?,
-        max_age: settled(max_age)?,
-        windows: (windows.len() == count).then_some(windows)?,
+        schedule: schedule?,
+        max_age: max_age?,
+        windows: windows?,
         freezes: freezes.to_vec(),
         jitter: jitter?,
     })
+}
+
+fn schedule(entry: Entry<'_>, own: &Defaults) -> Option<Schedule> {
+    let text = entry.clone().text()?;
+    let parsed = Schedule::parse(text, own.zone.name());
+    parsed.map_err(|e| entry.problem("this is no schedule", e.to_string())).ok()
+}
+
+fn windows(entry: Entry<'_>, own: &Defaults) -> Option<Vec<Window>> {
+    let entries = entry.list()?;
+    let count = entries.len();
+    let windows: Vec<_> = entries.into_iter().filter_map(|e| window(e, own)).collect();
+    (windows.len() == count).then_some(windows)
 }
 
 fn window(entry: Entry<'_>, own: &Defaults) -> Option<Window> {
     let text = entry.clone().text()?;
     let parsed = Window::parse(text, own.zone.name());
     parsed.map_err(|e| entry.problem("this is no window", e.to_string())).ok()
-}
-
-/// Absent is fine, wrong is not.
-#[expect(clippy::option_option, reason = "absent, wrong and right are three things")]
-fn settled<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    match read {
-        None => Some(None),
-        Some(None) => None,
-        Some(Some(value)) => Some(Some(value)),
-    }
 }
 
 /// Reads one `[[freeze]]`.
