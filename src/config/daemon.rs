@@ -3,8 +3,9 @@
 //! Decides their keys, defaults and bounds. Must not know secrets, issuers or targets.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use thiserror::Error;
 use url::Url;
 
 use crate::config::place;
@@ -14,6 +15,7 @@ use crate::model::time::Span;
 use crate::plan::budget::Budget;
 use crate::store::lease;
 use crate::telemetry::logs::{self, Format};
+use crate::vault::auth::Auth;
 use crate::vault::client;
 
 /// Where Vault is and how rotord logs in.
@@ -77,6 +79,45 @@ pub enum SecretPlace {
     File(PathBuf),
     /// A systemd credential of the unit.
     Credential(String),
+}
+
+impl SecretPlace {
+    /// The file it is: a credential is one in the unit's credentials directory.
+    fn file(&self, credentials: Option<&Path>) -> Result<PathBuf, NoCredentials> {
+        match (self, credentials) {
+            (SecretPlace::File(path), _) => Ok(path.clone()),
+            (SecretPlace::Credential(name), Some(directory)) => Ok(directory.join(name)),
+            (SecretPlace::Credential(name), None) => Err(NoCredentials { name: name.clone() }),
+        }
+    }
+}
+
+/// A login that needs a credential of the unit, outside of any unit.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "Vault's login is the credential {name}, but there is no credentials directory: start rotord as \
+     a systemd unit with LoadCredential={name}:/path, or name a file in [vault] auth"
+)]
+pub struct NoCredentials {
+    /// The credential.
+    pub name: String,
+}
+
+impl AuthConfig {
+    /// The login as Vault's client takes it. `credentials` is the unit's credentials directory.
+    ///
+    /// # Errors
+    /// [`NoCredentials`] if a credential is wanted and there is no such directory.
+    pub fn login(&self, credentials: Option<&Path>) -> Result<Auth, NoCredentials> {
+        Ok(match self {
+            AuthConfig::Token(place) => Auth::TokenFile(place.file(credentials)?),
+            AuthConfig::AppRole { mount, role_id, secret_id } => Auth::AppRole {
+                mount: mount.clone(),
+                role_id: role_id.clone(),
+                secret_id_file: secret_id.file(credentials)?,
+            },
+        })
+    }
 }
 
 /// The process itself. A change of any of it needs a restart, `log_level` and `allow_removal`

@@ -17,6 +17,7 @@ use rotord::model::id::{SecretName, TargetName};
 use rotord::model::policy::{Kind, OnLeak};
 use rotord::model::target::{Level, Role};
 use rotord::model::time::Span;
+use rotord::vault::auth::Auth;
 
 fn root(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
@@ -233,6 +234,27 @@ fn credentials_are_looked_for_where_there_are_any() {
     assert!(errors.to_string().contains("LoadCredential=vault-token:"), "{errors}");
     fs::write(folder.path().join("vault-token"), "x").unwrap();
     load(&path, Some(folder.path())).unwrap();
+}
+
+#[test]
+fn a_login_is_a_file_wherever_it_comes_from() {
+    let auth = parsed(&example()).vault.auth;
+    let login = auth.login(Some(Path::new("/run/credentials/rotord.service"))).unwrap();
+    let Auth::AppRole { secret_id_file, .. } = login else { panic!("{login:?}") };
+    assert_eq!(secret_id_file, Path::new("/run/credentials/rotord.service/vault-secret-id"));
+    let error = auth.login(None).unwrap_err().to_string();
+    assert!(error.contains("LoadCredential=vault-secret-id:"), "{error}");
+    let login = parsed(SMALL).vault.auth.login(None).unwrap();
+    assert!(matches!(login, Auth::TokenFile(path) if path == Path::new("token")));
+}
+
+#[test]
+fn the_client_is_set_as_the_config_says() {
+    let vault = parsed(&example()).vault;
+    let settings = vault.settings(Some(b"pem".to_vec()));
+    assert_eq!(settings.redirect_hosts, ["vault-2.example", "vault-3.example:8200"]);
+    assert_eq!(settings.namespace.as_deref(), Some("payments"));
+    assert_eq!((settings.timeout, settings.ca_pem), (vault.request_timeout, Some(b"pem".to_vec())));
 }
 
 #[test]
