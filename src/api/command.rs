@@ -8,7 +8,6 @@ use crate::api::params::{self, How, Name, NoBody, Nothing, Params, Secret};
 use crate::api::{Shared, wire};
 use crate::engine::command::{Actor, Command, Done, Resolution};
 use crate::http::peer::Peer;
-use crate::model::id::SecretName;
 use crate::model::policy::Hold;
 
 type Answer = Result<Json<wire::Done>, ApiError>;
@@ -22,7 +21,7 @@ pub(super) async fn rotate(
 ) -> Answer {
     let reason = params::reason(params.reason)?;
     let command = Command::Rotate { name: name.clone(), emergency: params.emergency, reason };
-    answer(api.ask(peer.actor(), command, &look(&name)).await)
+    answer(api.ask(peer.actor(), &name, command).await)
 }
 
 pub(super) async fn hold(
@@ -43,7 +42,7 @@ pub(super) async fn hold(
         routine_only: params.routine_only,
     };
     let command = Command::Hold { name: name.clone(), hold };
-    answer(api.ask(actor, command, &look(&name)).await)
+    answer(api.ask(actor, &name, command).await)
 }
 
 pub(super) async fn release(
@@ -54,7 +53,7 @@ pub(super) async fn release(
     _: NoBody,
 ) -> Answer {
     let command = Command::Release { name: name.clone() };
-    answer(api.ask(peer.actor(), command, &look(&name)).await)
+    answer(api.ask(peer.actor(), &name, command).await)
 }
 
 pub(super) async fn adopt(
@@ -66,7 +65,7 @@ pub(super) async fn adopt(
 ) -> Answer {
     let key = params::key_id(params.key_id)?;
     let command = Command::Adopt { name: name.clone(), material, key };
-    answer(api.ask(peer.actor(), command, &look(&name)).await)
+    answer(api.ask(peer.actor(), &name, command).await)
 }
 
 pub(super) async fn provide(
@@ -78,7 +77,7 @@ pub(super) async fn provide(
 ) -> Answer {
     let key = params::key_id(params.key_id)?;
     let command = Command::Provide { name: name.clone(), material, key };
-    answer(api.ask(peer.actor(), command, &look(&name)).await)
+    answer(api.ask(peer.actor(), &name, command).await)
 }
 
 pub(super) async fn resolve(
@@ -89,7 +88,7 @@ pub(super) async fn resolve(
     _: NoBody,
 ) -> Answer {
     let command = Command::Resolve { name: name.clone(), how: resolution(params)? };
-    answer(api.ask(peer.actor(), command, &look(&name)).await)
+    answer(api.ask(peer.actor(), &name, command).await)
 }
 
 pub(super) async fn reload(
@@ -116,11 +115,6 @@ fn resolution(params: params::Resolve) -> Result<Resolution, ApiError> {
         (_, Some(_), _) => Err(ApiError::parameter("target: belongs to how=waive only")),
         (_, _, Some(_)) => Err(ApiError::parameter("key_id: belongs to how=accept_key only")),
     }
-}
-
-/// What shows a caller without an answer what became of the command.
-fn look(name: &SecretName) -> String {
-    format!("rotord status {name}")
 }
 
 fn answer(outcome: Result<Done, ApiError>) -> Answer {

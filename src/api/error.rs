@@ -150,14 +150,17 @@ impl ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
-        let (status, code) = match refusal.kind {
-            RefusalKind::NotFound => (StatusCode::NOT_FOUND, NO_SUCH_SECRET),
-            RefusalKind::Conflict => (StatusCode::CONFLICT, refusal.reason.code()),
-            RefusalKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, refusal.reason.code()),
-            RefusalKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, refusal.reason.code()),
+        let status = match refusal.kind {
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let body =
-            wire::Error { code: code.into(), text: refusal.text, possible_at: refusal.possible_at };
+        let body = wire::Error {
+            code: refusal.reason.code().into(),
+            text: refusal.text,
+            possible_at: refusal.possible_at,
+        };
         ApiError { status, body }
     }
 }

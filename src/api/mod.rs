@@ -27,9 +27,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::error::ApiError;
-use crate::engine::command::{Actor, Command, Done, Envelope, Refusal};
+use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKind};
 use crate::engine::snapshot::Snapshot;
 use crate::http::peer::Peer;
+use crate::model::id::SecretName;
 use crate::model::time::Clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -122,29 +123,43 @@ async fn admit(peer: Option<Extension<Peer>>, request: Request, next: Next) -> R
 }
 
 impl Api {
-    /// Hands a command to the engine and waits for the answer.
-    async fn ask(&self, actor: Actor, command: Command, look: &str) -> Result<Done, ApiError> {
+    /// Hands a command about a secret to the engine and waits for the answer.
+    async fn ask(
+        &self,
+        actor: Actor,
+        name: &SecretName,
+        command: Command,
+    ) -> Result<Done, ApiError> {
         let (reply, answer) = oneshot::channel();
         let envelope = Envelope { actor, command, reply };
         self.handle.commands.try_send(envelope).map_err(ApiError::not_queued)?;
-        settle(answer, look).await
+        settle(answer, &format!("rotord status {name}")).await?.map_err(|refusal| {
+            let known = Arc::clone(&self.handle.snapshots.borrow().secrets);
+            match refusal.kind {
+                RefusalKind::NotFound if !known.contains_key(name) => {
+                    ApiError::no_such_secret(name.as_str(), known.keys())
+                }
+                _ => refusal.into(),
+            }
+        })
     }
 
     /// The same for the config's reader.
     async fn ask_reload(&self, actor: Actor) -> Result<Done, ApiError> {
         let (reply, answer) = oneshot::channel();
         self.reload.try_send(Reload { actor, reply }).map_err(ApiError::not_queued)?;
-        settle(answer, "journalctl -u rotord").await
+        Ok(settle(answer, "journalctl -u rotord").await??)
     }
 }
 
-/// Waits within the bound. What comes after it is unknown, and said to be.
+/// Waits within the bound. What comes after it is unknown, and said to be; `look` is the command
+/// that shows it.
 async fn settle(
     answer: oneshot::Receiver<Result<Done, Refusal>>,
     look: &str,
-) -> Result<Done, ApiError> {
+) -> Result<Result<Done, Refusal>, ApiError> {
     match tokio::time::timeout(REPLY_WITHIN, answer).await {
-        Ok(Ok(outcome)) => outcome.map_err(ApiError::from),
+        Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(_)) | Err(_) => Err(ApiError::outcome_unknown(look)),
     }
 }

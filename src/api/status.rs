@@ -47,6 +47,5 @@ async fn picture(api: &Api, newer_than: Option<Timestamp>) -> Arc<Snapshot> {
         // Late, or the engine has ended: the picture there is serves as well.
         let _ = tokio::time::timeout(NEWER_WITHIN, newer).await.map(|newer| newer.is_ok());
     }
-    let newest = Arc::clone(&snapshots.borrow());
-    newest
+    Arc::clone(&snapshots.borrow())
 }

@@ -19,7 +19,7 @@ pub(super) enum Exit {
     Failed = 1,
     /// The arguments, or a value given, are wrong. Nothing happened.
     Usage = 2,
-    /// There is no such secret.
+    /// There is no such secret, or no such target of it.
     NotFound = 3,
     /// Not in the state the secret is in. Nothing happened.
     Refused = 4,
@@ -103,7 +103,7 @@ impl CliError {
 
 fn of_answer(status: StatusCode, code: &str) -> Exit {
     match status {
-        StatusCode::NOT_FOUND if code == error::NO_SUCH_SECRET => Exit::NotFound,
+        StatusCode::NOT_FOUND if code != error::NO_SUCH_PATH => Exit::NotFound,
         StatusCode::CONFLICT => Exit::Refused,
         StatusCode::BAD_REQUEST
         | StatusCode::UNPROCESSABLE_ENTITY

@@ -152,6 +152,15 @@ async fn a_secret_that_does_not_exist_is_not_found_and_the_nearest_is_suggested(
     let (status, error) = send(&fake, Method::GET, "/v1/status/other").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(error["text"].as_str().unwrap().contains("rotord status"), "{error}");
+    let fake = Fake::answering(|_| {
+        let text = "not among ours".to_owned();
+        let (kind, reason) = (RefusalKind::NotFound, Reason::Unmanaged);
+        Err(Refusal { kind, reason, possible_at: None, text })
+    })
+    .await;
+    let (status, error) = send(&fake, Method::POST, "/v1/secrets/mail-kye/rotate").await;
+    assert_eq!((status, &error["code"]), (StatusCode::NOT_FOUND, &Value::from("no_such_secret")));
+    assert!(error["text"].as_str().unwrap().contains("did you mean mail-key?"), "{error}");
 }
 
 #[tokio::test]
@@ -247,7 +256,7 @@ async fn a_wrong_request_is_told_where_it_is_wrong_and_never_reaches_the_engine(
 #[tokio::test]
 async fn every_kind_of_refusal_has_its_status() {
     let kinds = [
-        (RefusalKind::NotFound, 404, "no_such_secret"),
+        (RefusalKind::NotFound, 404, "rotation_open"),
         (RefusalKind::Conflict, 409, "rotation_open"),
         (RefusalKind::Invalid, 422, "rotation_open"),
         (RefusalKind::Unavailable, 503, "rotation_open"),
@@ -262,7 +271,7 @@ async fn every_kind_of_refusal_has_its_status() {
             })
         })
         .await;
-        let (answered, error) = send(&fake, Method::POST, "/v1/secrets/a/rotate").await;
+        let (answered, error) = send(&fake, Method::POST, "/v1/secrets/mail-key/rotate").await;
         assert_eq!((answered.as_u16(), &error["code"]), (status, &Value::from(code)));
         assert_eq!(error["text"], "wait for it");
         assert_eq!(error["possible_at"], "2026-11-22T12:01:00.000Z");

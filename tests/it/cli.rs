@@ -197,7 +197,7 @@ async fn every_refusal_has_its_exit_code() {
         (RefusalKind::Unavailable, 7),
     ] {
         let fake = Fake::answering(move |_| Err(refusal(kind, Reason::RotationOpen))).await;
-        let ran = run(&fake, &["rotate", "a"]).await;
+        let ran = run(&fake, &["rotate", "mail-key"]).await;
         assert_eq!(ran.exit, exit, "{ran:?}");
         assert_eq!(ran.out, "");
         let text = "rotord: this is in the way (possible from 2026-11-22 13:00Z)\n";
