@@ -46,7 +46,7 @@ pub enum IllegalEvent {
 /// [`IllegalEvent`] if the phase does not know it; the rotation given is then the one to keep.
 pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEvent> {
     let Event { at, what } = event;
-    rotation.settle_intent(&what);
+    let ordered_at = rotation.settle_intent(&what);
     let r = &mut rotation;
     match (r.phase.clone(), what) {
         // Stage: from nothing to durable material.
@@ -54,20 +54,21 @@ pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEv
             lookup::preflighted(r, version, &keys, at);
         }
         (Phase::Stage { version, step }, Happening::Swept { key }) => {
-            lookup::swept(r, version, step, &key)?;
+            lookup::swept(r, version, step, &key, at)?;
         }
         (
             Phase::Stage { version, step: Staging::Lost { before, since, .. } },
             Happening::Listed { keys },
         ) => lookup::looked_up(r, version, before, since, &keys),
-        (Phase::Stage { version, .. }, Happening::Staged { version: staged, key, fingerprint })
-            if version == staged =>
-        {
+        (
+            Phase::Stage { version, step },
+            Happening::Staged { version: staged, key, fingerprint },
+        ) if version == staged && step != Staging::Place => {
             r.versions.insert(version, Version::pending(key, fingerprint, at));
             r.staged(version, at)?;
         }
         (Phase::Stage { version, step }, Happening::NumberTaken { version: taken })
-            if version == taken =>
+            if version == taken && step != Staging::Place =>
         {
             r.phase = Phase::Stage { version: r.next_version, step };
             r.next_version = r.next_version.next();
@@ -93,7 +94,7 @@ pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEv
         (Phase::Admit { incoming }, Happening::Admitted) => {
             r.enter(route::after_admitted(&r.terms, incoming));
         }
-        (Phase::Install { incoming }, Happening::Placed { version, key })
+        (Phase::Install { incoming, .. }, Happening::Placed { version, key })
             if incoming == version =>
         {
             r.placed(incoming, key)?;
@@ -122,7 +123,7 @@ pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEv
         (Phase::Retire { current, cleared }, Happening::Retired) => {
             for going in cleared.going() {
                 r.begin_leaving(*going);
-                r.move_version(*going, Stage::Retired, at)?;
+                r.retire(*going, at)?;
             }
             r.enter(Phase::Revoke { current, cleared });
         }
@@ -152,11 +153,15 @@ pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEv
             r.phase = Phase::Unwind { version, remains, then };
             r.trouble = Trouble::default();
         }
-        (Phase::Unwind { remains, then, .. }, Happening::Finished) => {
-            r.unwound(&remains, then, at);
-        }
+        (
+            Phase::Unwind {
+                remains: remains @ (Remains::Nothing | Remains::Unfindable), then, ..
+            },
+            Happening::Finished,
+        ) => r.unwound(&remains, then, at),
 
         // In any phase: what targets and leaving versions report, and what people decide.
+        (_, Happening::Failed { effect, failure }) => r.failed(effect, failure, ordered_at, at)?,
         (_, what) => return anywhere(rotation, what, at),
     }
     wanted::refresh(&mut rotation);
@@ -172,7 +177,10 @@ fn anywhere(
     let r = &mut rotation;
     let name = what.name();
     match what {
-        Happening::Intended { effects } => r.intent = Some(Intent { at, pending: effects }),
+        Happening::Intended { effects } => {
+            r.doubt_install();
+            r.intent = Some(Intent { at, pending: effects });
+        }
         Happening::Seen { target, observation } => targets::seen(r, &target, observation, at)?,
         Happening::Purged { target, versions } => targets::purged(r, &target, &versions)?,
         Happening::Revoked { version } => {
@@ -197,10 +205,9 @@ fn anywhere(
             leaving.trouble = Trouble::default();
             r.move_version(version, Stage::Revoked, at)?;
         }
-        Happening::Failed { effect, failure } => r.failed(effect, failure, at)?,
         Happening::Cut { forced } => r.cut(forced, at)?,
         Happening::Tainted { version, by } => r.taint(version, by, at)?,
-        Happening::Held { hold } => r.hold = Some(hold),
+        Happening::Held { hold } => r.held(hold, at),
         Happening::Released => r.hold = None,
         Happening::Abandoned if r.may_unwind() => r.abandon(),
         Happening::Retried => r.forget_trouble(),
@@ -237,7 +244,11 @@ pub fn legal(phase: &Phase) -> &'static str {
         Phase::Overlap { .. } => "clear, finished",
         Phase::Retire { .. } => "retired",
         Phase::Revoke { .. } => "finished",
-        Phase::Unwind { .. } => "listed, swept, finished",
+        Phase::Unwind { remains, .. } => match remains {
+            Remains::Unknown => "listed",
+            Remains::Orphans { .. } => "swept",
+            Remains::Nothing | Remains::Unfindable => "finished",
+        },
         Phase::Closed { .. } => "none of its own",
     }
 }

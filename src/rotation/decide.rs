@@ -13,6 +13,7 @@ use crate::model::failure::{Class, Failure};
 use crate::model::id::{TargetName, VersionId};
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
+use crate::model::version::Stage;
 use crate::rotation::deadline::{self, Deadline};
 use crate::rotation::effect::Effect;
 use crate::rotation::event::{Event, Happening};
@@ -223,7 +224,7 @@ fn phase_effect(rotation: &Rotation, now: Timestamp) -> Vec<Effect> {
         Phase::Probe { incoming, not_before, .. } if *not_before <= now => {
             vec![Effect::Probe { version: *incoming }]
         }
-        Phase::Install { incoming } => vec![Effect::Place { version: *incoming }],
+        Phase::Install { incoming, .. } => install_effect(rotation, *incoming, now),
         Phase::Unwind { remains, .. } => match remains {
             Remains::Unknown => vec![Effect::List],
             Remains::Orphans { orphans } => sweep(orphans),
@@ -245,6 +246,9 @@ fn stage_effect(
         Staging::Make => vec![Effect::Make { version }],
         // Minting ends the old key: only when every target has just answered.
         Staging::Mint { .. } if route::mint_is_final(&rotation.terms) => {
+            if ends_a_held_version(rotation, now) {
+                return Vec::new();
+            }
             let oldest = rotation.terms.policy.evidence_max_age;
             let ready = rotation.versions.is_empty()
                 || rotation.bound_targets().all(|(_, t)| is_fresh(t, oldest, now));
@@ -256,6 +260,20 @@ fn stage_effect(
         Staging::Roll { found, .. } => vec![Effect::Roll { key: found.clone(), version }],
         Staging::Place => vec![Effect::Place { version }],
     }
+}
+
+/// Our value goes to the issuer once every target that must hold it does, those included that
+/// joined on the way.
+fn install_effect(rotation: &Rotation, incoming: VersionId, now: Timestamp) -> Vec<Effect> {
+    let admits = |target: &TargetState| route::admits(&rotation.terms, &target.terms);
+    let ready = all_settled(rotation, now, admits) && !ends_a_held_version(rotation, now);
+    if ready { vec![Effect::Place { version: incoming }] } else { Vec::new() }
+}
+
+/// Whether bringing the new version to the issuer would end an old one that is held.
+fn ends_a_held_version(rotation: &Rotation, now: Timestamp) -> bool {
+    let ends = route::replaced_are_dead(&rotation.terms) && !rotation.outgoing.is_empty();
+    ends && deadline::is_held(rotation, now)
 }
 
 fn sweep(orphans: &[crate::model::id::KeyId]) -> Vec<Effect> {
@@ -281,7 +299,10 @@ fn leaving_effects(rotation: &Rotation, now: Timestamp) -> Vec<Effect> {
             }
         })
         .collect();
-    let dead = |v: &VersionId| rotation.leaving.get(v).is_none_or(|leaving| leaving.refused);
+    let dead = |v: &VersionId| {
+        let gone = rotation.versions.get(v).is_none_or(|version| version.stage == Stage::Revoked);
+        gone || rotation.leaving.get(v).is_some_and(|leaving| leaving.refused)
+    };
     for (name, target) in &rotation.targets {
         let due = !target.removed
             && !target.to_purge.is_empty()
@@ -387,7 +408,7 @@ fn why(rotation: &Rotation, now: Timestamp) -> Why {
 fn first_complaint(rotation: &Rotation) -> Option<Reason> {
     let phase = rotation.trouble.needs_human();
     let leaving = rotation.leaving.values().find_map(|leaving| leaving.trouble.needs_human());
-    let mut targets = rotation.bound_targets().filter(|_| true);
+    let mut targets = rotation.bound_targets();
     phase.or(leaving).or_else(|| {
         targets.find_map(|(_, target)| match target.removed {
             true => (!rotation.is_closed()).then_some(Reason::TargetRemoved),

@@ -51,6 +51,7 @@ pub(super) fn swept(
     version: VersionId,
     step: Staging,
     key: &KeyId,
+    at: Timestamp,
 ) -> Result<(), IllegalEvent> {
     let Staging::Sweep { orphans } = step else {
         return Err(IllegalEvent::Unknown {
@@ -60,20 +61,28 @@ pub(super) fn swept(
         });
     };
     let left = without(orphans, key)?;
-    let step = match left.is_empty() {
-        true => Staging::Preflight,
-        false => Staging::Sweep { orphans: left },
-    };
+    let last = left.is_empty();
+    let step = if last { Staging::Preflight } else { Staging::Sweep { orphans: left } };
     rotation.phase = Phase::Stage { version, step };
     rotation.trouble = rotation.trouble.eased();
+    if last {
+        // A list may lag behind: what it still shows is swept again, but not in a hot circle.
+        let failure = Failure { class: Class::Transient, reason: Reason::StillAccepted };
+        rotation.trouble = rotation.trouble.met(failure, rotation.lane, at);
+    }
     Ok(())
 }
 
 /// A mint or roll was ordered and nobody knows what became of it.
-pub(super) fn lost(rotation: &mut Rotation, reason: Reason, at: Timestamp) {
+pub(super) fn lost(
+    rotation: &mut Rotation,
+    reason: Reason,
+    ordered_at: Option<Timestamp>,
+    at: Timestamp,
+) {
     let Phase::Stage { version, step } = rotation.phase.clone() else { return };
     let (Staging::Mint { before } | Staging::Roll { before, .. }) = step else { return };
-    let since = rotation.intent.as_ref().map_or(rotation.opened_at, |intent| intent.at).min(at);
+    let since = ordered_at.unwrap_or(rotation.opened_at).min(at);
     rotation.phase = Phase::Stage { version, step: Staging::Lost { before, since, stuck: None } };
     let failure = Failure { class: Class::Ambiguous, reason };
     rotation.trouble = rotation.trouble.met(failure, rotation.lane, at);
@@ -99,8 +108,10 @@ pub(super) fn looked_up(
     let found: Vec<KeyId> = match (marked.is_empty(), capabilities.exclusive) {
         (false, _) => marked,
         (true, true) => suspects,
+        (true, false) if suspects.is_empty() || capabilities.on_lost == OnLost::Repeat => {
+            Vec::new()
+        }
         // Somebody else may have made it at the same moment: a person has to look.
-        (true, false) if suspects.is_empty() => Vec::new(),
         (true, false) => return stuck(rotation, version, before, since),
     };
     let step = match (capabilities.on_lost, found.is_empty()) {

@@ -5,7 +5,7 @@
 use crate::model::capability::OldDies;
 use crate::model::failure::{Class, Failure};
 use crate::model::id::{KeyId, VersionId};
-use crate::model::policy::Lane;
+use crate::model::policy::{Hold, Lane};
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::model::version::{IllegalMove, Stage, Taint};
@@ -21,16 +21,33 @@ use crate::rotation::{
 impl Rotation {
     /// Whether the new version can still be taken back.
     pub fn may_unwind(&self) -> bool {
+        let is_final = route::mint_is_final(&self.terms);
         match &self.phase {
-            Phase::Stage {
-                step: Staging::Mint { .. } | Staging::Lost { .. } | Staging::Roll { .. },
-                ..
-            } => !route::mint_is_final(&self.terms),
+            Phase::Stage { step: Staging::Lost { .. } | Staging::Roll { .. }, .. } => !is_final,
+            Phase::Stage { step: Staging::Mint { .. }, .. } => !(is_final && self.is_minting()),
             Phase::Stage { .. } | Phase::Admit { .. } => true,
-            Phase::Probe { .. } => !route::mint_is_final(&self.terms),
+            Phase::Probe { .. } => !is_final,
+            Phase::Install { doubtful, .. } => !doubtful && !self.is_minting(),
             Phase::Promote { .. } => !route::kills_on_mint(&self.terms),
-            // What an Install met may have been done: the way back is forward.
             _ => false,
+        }
+    }
+
+    /// Whether something may be coming into being at the issuer right now, or came into being
+    /// without anybody seeing it: an order went out and has no outcome.
+    fn is_minting(&self) -> bool {
+        let mints = |effect: &Effect| {
+            matches!(effect, Effect::Mint { .. } | Effect::Roll { .. } | Effect::Place { .. })
+        };
+        self.intent.as_ref().is_some_and(|intent| intent.pending.iter().any(mints))
+    }
+
+    /// Before an Install is ordered again: if the last order has no outcome, it may have been
+    /// carried out.
+    pub(super) fn doubt_install(&mut self) {
+        let minting = self.is_minting();
+        if let Phase::Install { doubtful, .. } = &mut self.phase {
+            *doubtful |= minting;
         }
     }
 
@@ -57,14 +74,18 @@ impl Rotation {
         self.trouble = Trouble::default();
     }
 
-    pub(super) fn settle_intent(&mut self, what: &Happening) {
-        let Some(intent) = &mut self.intent else { return };
+    /// Takes the order that this is the outcome of out of the intent, and says when the intent was
+    /// recorded.
+    pub(super) fn settle_intent(&mut self, what: &Happening) -> Option<Timestamp> {
+        let intent = self.intent.as_mut()?;
+        let ordered_at = intent.at;
         if let Some(at) = intent.pending.iter().position(|effect| answers(what, effect)) {
             intent.pending.remove(at);
         }
         if intent.pending.is_empty() {
             self.intent = None;
         }
+        Some(ordered_at)
     }
 
     pub(super) fn move_version(
@@ -129,13 +150,16 @@ impl Rotation {
     pub(super) fn probed(&mut self, incoming: VersionId, good: u32, works: bool, at: Timestamp) {
         let settle = self.terms.capabilities.settle;
         if works {
-            self.enter(Phase::Probe { incoming, good: good + 1, not_before: at });
+            // The row of failures goes on: a key that works now and then is not to be trusted.
+            self.phase = Phase::Probe { incoming, good: good + 1, not_before: at };
+            self.trouble = self.trouble.eased();
             return;
         }
         self.phase = Phase::Probe { incoming, good: 0, not_before: at + settle };
         let failure = Failure { class: Class::Transient, reason: Reason::ProbeRefused };
         self.trouble = self.trouble.met(failure, self.lane, at);
-        if self.trouble.needs_human().is_some() && self.may_unwind() {
+        let way_back = self.may_unwind() && !self.old_is_ending();
+        if self.trouble.needs_human().is_some() && way_back {
             let then = AfterUnwind::Close { reason: UnwindReason::ProbeRefused };
             self.unwind(Some(incoming), Remains::Nothing, then);
         }
@@ -244,11 +268,30 @@ impl Rotation {
         leaving.refused = true;
         leaving.trouble = Trouble::default();
         self.room_made();
-        let stage = self.versions.get(&version).map(|v| v.stage);
-        if matches!(stage, Some(Stage::Previous | Stage::Current)) {
-            self.move_version(version, Stage::Retired, at)?;
-        }
+        self.retire(version, at)?;
         Ok(())
+    }
+
+    /// Nobody accepts the version any more, if anybody did.
+    pub(super) fn retire(&mut self, version: VersionId, at: Timestamp) -> Result<(), IllegalMove> {
+        let stage = self.versions.get(&version).map(|v| v.stage);
+        match stage {
+            Some(Stage::Previous | Stage::Current) => {
+                self.move_version(version, Stage::Retired, at)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is taken away from now on. What verifiers were only told to drop comes back, one
+    /// generation further on; what the issuer was told to end does not.
+    pub(super) fn held(&mut self, hold: Hold, at: Timestamp) {
+        if let Phase::Retire { current, .. } = self.phase
+            && hold.binds(self.lane, at)
+        {
+            self.enter(Phase::Overlap { current, switched_at: at });
+        }
+        self.hold = Some(hold);
     }
 
     pub(super) fn cut(&mut self, forced: Forced, at: Timestamp) -> Result<(), IllegalEvent> {
@@ -291,7 +334,8 @@ impl Rotation {
         self.lane = Lane::Emergency;
         self.forget_trouble();
         if stage == Stage::Pending && !self.leaving.contains_key(&version) && self.may_unwind() {
-            self.unwind(Some(version), Remains::Nothing, AfterUnwind::StageAnother);
+            let (_, remains) = self.to_take_back();
+            self.unwind(Some(version), remains, AfterUnwind::StageAnother);
             return Ok(());
         }
         let latest = deadline::for_taint(&self.terms, at);
@@ -307,24 +351,46 @@ impl Rotation {
         Ok(())
     }
 
+    /// Takes the new version back. Where the issuer's clock is ending the old one already, another
+    /// new one has to follow.
     pub(super) fn abandon(&mut self) {
-        let remote = self.terms.capabilities.remote;
-        let (version, remains) = match &self.phase {
-            Phase::Stage { step: Staging::Lost { .. } | Staging::Roll { .. }, .. } if !remote => {
-                (None, Remains::Unfindable)
-            }
-            Phase::Stage { step: Staging::Lost { .. } | Staging::Roll { .. }, .. } => {
-                (None, Remains::Unknown)
-            }
-            Phase::Stage { version, step: Staging::Place } => (Some(*version), Remains::Unknown),
-            Phase::Stage { step: Staging::Sweep { orphans }, .. } => {
-                (None, Remains::Orphans { orphans: orphans.clone() })
-            }
-            Phase::Stage { .. } => (None, Remains::Nothing),
-            phase => (phase.incoming(), Remains::Nothing),
+        let (version, remains) = self.to_take_back();
+        let then = match self.old_is_ending() {
+            true => AfterUnwind::StageAnother,
+            false => AfterUnwind::Close { reason: UnwindReason::Abandoned },
         };
-        let then = AfterUnwind::Close { reason: UnwindReason::Abandoned };
         self.unwind(version, remains, then);
+    }
+
+    /// The version that an unwinding takes back, and what may be at the issuer without being in
+    /// a version.
+    fn to_take_back(&self) -> (Option<VersionId>, Remains) {
+        let Phase::Stage { version, step } = &self.phase else {
+            return (self.phase.incoming(), Remains::Nothing);
+        };
+        let doubtful = match self.terms.capabilities.remote {
+            true => Remains::Unknown,
+            false => Remains::Unfindable,
+        };
+        match step {
+            Staging::Place => (Some(*version), doubtful),
+            Staging::Lost { .. } | Staging::Roll { .. } => (None, doubtful),
+            Staging::Sweep { orphans } => (None, Remains::Orphans { orphans: orphans.clone() }),
+            _ if self.is_minting() => (None, doubtful),
+            _ => (None, Remains::Nothing),
+        }
+    }
+
+    /// Whether the issuer's clock may have started to end the version in use.
+    fn old_is_ending(&self) -> bool {
+        let started = match &self.phase {
+            Phase::Stage { step, .. } => {
+                matches!(step, Staging::Lost { .. } | Staging::Roll { .. } | Staging::Place)
+                    || self.is_minting()
+            }
+            _ => true,
+        };
+        started && route::ends_by_clock(&self.terms) && !self.outgoing.is_empty()
     }
 
     fn unwind(&mut self, version: Option<VersionId>, remains: Remains, then: AfterUnwind) {
@@ -351,9 +417,11 @@ impl Rotation {
         &mut self,
         effect: Effect,
         failure: Failure,
+        ordered_at: Option<Timestamp>,
         at: Timestamp,
     ) -> Result<(), IllegalEvent> {
         let lane = self.lane;
+        let ambiguous = failure.class == Class::Ambiguous;
         match &effect {
             Effect::Push { target } | Effect::Observe { target } | Effect::Purge { target } => {
                 let target = targets::find(self, target, "failed")?;
@@ -367,10 +435,15 @@ impl Rotation {
                 let leaving = self.leaving_mut(*version, "failed")?;
                 leaving.trouble = leaving.trouble.met(failure, lane, at);
             }
-            Effect::Mint { .. } | Effect::Roll { .. } if failure.class == Class::Ambiguous => {
-                lookup::lost(self, failure.reason, at);
+            Effect::Mint { .. } | Effect::Roll { .. } if ambiguous => {
+                lookup::lost(self, failure.reason, ordered_at, at);
             }
-            _ => self.trouble = self.trouble.met(failure, lane, at),
+            _ => {
+                if let Phase::Install { doubtful, .. } = &mut self.phase {
+                    *doubtful |= ambiguous;
+                }
+                self.trouble = self.trouble.met(failure, lane, at);
+            }
         }
         Ok(())
     }

@@ -37,6 +37,9 @@ pub enum Phase {
     Install {
         /// The new version.
         incoming: VersionId,
+        /// Whether an attempt may have succeeded although nobody saw it: the issuer may hold the
+        /// new value already, and the way back is closed.
+        doubtful: bool,
     },
     /// One write from being current.
     Promote {
@@ -186,7 +189,7 @@ impl Phase {
         match self {
             Phase::Probe { incoming, .. }
             | Phase::Admit { incoming }
-            | Phase::Install { incoming }
+            | Phase::Install { incoming, .. }
             | Phase::Promote { incoming } => Some(*incoming),
             Phase::Stage { version, step: Staging::Place } => Some(*version),
             _ => None,

@@ -65,7 +65,7 @@ pub fn after_admitted(terms: &Terms, version: VersionId) -> Phase {
         && capabilities.remote
         && capabilities.old_dies == OldDies::OnMint;
     if installs {
-        Phase::Install { incoming: version }
+        Phase::Install { incoming: version, doubtful: false }
     } else {
         Phase::Promote { incoming: version }
     }
@@ -85,6 +85,12 @@ pub fn admits(terms: &Terms, target: &TargetTerms) -> bool {
 /// Whether bringing the new version to the issuer ends the old one there.
 pub fn kills_on_mint(terms: &Terms) -> bool {
     terms.capabilities.remote && terms.capabilities.old_dies == OldDies::OnMint
+}
+
+/// Whether the issuer's own clock ends the old version once a new one is minted: there is no way
+/// back to it, only on to another new one.
+pub fn ends_by_clock(terms: &Terms) -> bool {
+    terms.capabilities.remote && matches!(terms.capabilities.old_dies, OldDies::IssuerClock { .. })
 }
 
 /// Whether versions that are replaced are dead for everybody at that moment. A webhook key is not:

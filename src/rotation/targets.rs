@@ -9,7 +9,7 @@ use crate::model::time::Timestamp;
 use crate::rotation::apply::IllegalEvent;
 use crate::rotation::evidence::{after_seeing, holds, is_reached};
 use crate::rotation::retry::Trouble;
-use crate::rotation::{Rotation, TargetState, Terms, wanted};
+use crate::rotation::{Rotation, TargetState, Terms};
 
 /// A target said or showed what it holds.
 pub(super) fn seen(
@@ -67,9 +67,7 @@ pub(super) fn reconfigure(
             Some(target) if closed => target.terms = terms,
             Some(_) => {}
             None => {
-                let mut target = TargetState::new(terms);
-                target.wanted = wanted::first(rotation, &target.terms);
-                rotation.targets.insert(name, target);
+                rotation.targets.insert(name, TargetState::new(terms));
             }
         }
     }

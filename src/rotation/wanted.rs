@@ -17,16 +17,6 @@ pub(super) fn refresh(rotation: &mut Rotation) {
     }
 }
 
-/// The first wish of a target that the rotation has just come to know.
-pub(super) fn first(rotation: &mut Rotation, terms: &TargetTerms) -> Wanted {
-    rotation.generation = rotation.generation.next();
-    Wanted {
-        generation: rotation.generation,
-        accepted: accepted(rotation, terms),
-        current: in_use(rotation),
-    }
-}
-
 fn refresh_one(rotation: &mut Rotation, name: &TargetName) {
     let Some(target) = rotation.targets.get(name) else { return };
     if target.removed {
@@ -44,6 +34,7 @@ fn refresh_one(rotation: &mut Rotation, name: &TargetName) {
     if target.terms.keeps_history {
         let dropped = target.wanted.accepted.iter().filter(|v| !accepted.contains(v));
         target.to_purge.extend(dropped);
+        target.to_purge.retain(|version| !accepted.contains(version));
     }
     target.wanted = Wanted { generation, accepted, current };
     // The wish is new: what the old one met says nothing about it.
@@ -70,9 +61,9 @@ fn accepted(rotation: &Rotation, terms: &TargetTerms) -> Vec<VersionId> {
 /// The new version, in the phases where it is shown to those who must accept it.
 fn admitted(rotation: &Rotation) -> Option<VersionId> {
     match &rotation.phase {
-        Phase::Admit { incoming } | Phase::Install { incoming } | Phase::Promote { incoming } => {
-            Some(*incoming)
-        }
+        Phase::Admit { incoming }
+        | Phase::Install { incoming, .. }
+        | Phase::Promote { incoming } => Some(*incoming),
         _ => None,
     }
 }

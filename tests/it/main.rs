@@ -16,5 +16,6 @@ mod support;
 mod systemd;
 mod targets;
 mod tidy;
+mod transitions;
 mod vault;
 mod vault_auth;

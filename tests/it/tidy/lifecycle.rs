@@ -1,16 +1,24 @@
-//! The routes on `docs/lifecycle.md`, walked through the code that decides them.
+//! The tables on `docs/lifecycle.md`, taken from the code that decides them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rotord::model::capability::{Capabilities, OldDies, ValueFrom};
-use rotord::model::id::VersionId;
-use rotord::model::policy::{Kind, Policy};
+use rotord::model::failure::{Class, Failure};
+use rotord::model::id::{Generation, VersionId};
+use rotord::model::policy::{Kind, Lane, Policy};
+use rotord::model::reason::Reason;
+use rotord::model::target::{Evidence, Level, Observation, Role, TargetTerms, Wanted};
 use rotord::model::time::{Span, Timestamp};
+use rotord::rotation::evidence::is_reached;
 use rotord::rotation::phase::{Phase, Staging};
-use rotord::rotation::{Terms, route};
+use rotord::rotation::retry::{ATTEMPTS_BEFORE_HUMAN, Trouble};
+use rotord::rotation::{TargetState, Terms, route};
 
-const BEGIN: &str = "<!-- routes: generated -->\n";
 const END: &str = "<!-- end -->";
+
+/// Waits shown in the table of retries: the last one of the longest ladder repeats.
+const WAITS_SHOWN: u32 = 8;
 
 fn terms(kind: Kind, value: ValueFrom, old_dies: OldDies, remote: bool) -> Terms {
     let capabilities =
@@ -62,11 +70,107 @@ fn table() -> String {
     text
 }
 
+/// The waits after the first, second, ... failure in a row, as `retry` gives them.
+fn retries() -> String {
+    let mut text = String::from("| Failure | Routine | Emergency |\n| --- | --- | --- |\n");
+    let classes = [
+        ("transient, ambiguous", Class::Transient),
+        ("refused, gone", Class::Refused),
+        ("throttled: 20 s", Class::Throttled(Span::from_secs(20))),
+    ];
+    for (name, class) in classes {
+        let waits = |lane| {
+            let failure = Failure { class, reason: Reason::Unavailable };
+            let mut trouble = Trouble::default();
+            let at = Timestamp::default();
+            let mut waits: Vec<String> = Vec::new();
+            loop {
+                trouble = trouble.met(failure, lane, at);
+                let wait = trouble.not_before.expect("a failure has a wait").since(at).to_string();
+                if trouble.attempts > WAITS_SHOWN {
+                    return format!("{} ...", waits.join(", "));
+                }
+                waits.push(wait);
+            }
+        };
+        writeln!(text, "| {name} | {} | {} |", waits(Lane::Routine), waits(Lane::Emergency))
+            .unwrap();
+    }
+    let told = format!("\nA person is told after {ATTEMPTS_BEFORE_HUMAN} failures in a row");
+    writeln!(text, "{told}, and at once about what was refused or is gone.").unwrap();
+    text
+}
+
+/// What each level of evidence is good for, at a target that signs and has been told to switch.
+fn evidence() -> String {
+    let levels = [
+        (Level::Sent, "bytes left us"),
+        (Level::Stored, "read back equal"),
+        (Level::Applied, "its supervisor reloaded it or rolled it out"),
+        (Level::Acknowledged, "the service says so itself"),
+        (Level::Proved, "the service computed what only a holder of the new value can"),
+        (Level::Observed, "the new one was seen in use and the old one quiet"),
+    ];
+    let mut text = String::from(
+        "| Level | Shown by | Enough by default | Enough with `retire_unattested` |\n\
+         | --- | --- | --- | --- |\n",
+    );
+    for (level, what) in levels {
+        let enough = |needs| if reached(level, needs) { "yes" } else { "no" };
+        let (strict, lax) = (enough(Level::Acknowledged), enough(Level::Stored));
+        writeln!(text, "| {level} | {what} | {strict} | {lax} |").unwrap();
+    }
+    text
+}
+
+/// Whether a target that needs one level is reached by an observation of another.
+fn reached(level: Level, needs: Level) -> bool {
+    let wanted = Wanted {
+        generation: Generation(3),
+        accepted: vec![VersionId(2), VersionId(1)],
+        current: Some(VersionId(2)),
+    };
+    let seen = Observation {
+        generation: wanted.generation,
+        accepted: wanted.accepted.clone(),
+        current: wanted.current,
+        level,
+        by: "api-1".to_owned(),
+    };
+    let at = Timestamp::default();
+    is_reached(&TargetState {
+        terms: TargetTerms {
+            role: Role::Signer,
+            propagation: Span::ZERO,
+            needs,
+            unattested: needs < Level::Acknowledged,
+            keeps_history: false,
+            observe_every: None,
+        },
+        wanted,
+        evidence: Some(Evidence { seen, at, since: at }),
+        asked_at: None,
+        trouble: Trouble::default(),
+        waived_by: None,
+        removed: false,
+        to_purge: BTreeSet::new(),
+    })
+}
+
+/// The page with what stands between a marker and the end of its part replaced.
+fn with_part(page: &str, part: &str, text: &str) -> String {
+    let begin = format!("<!-- {part}: generated -->\n");
+    let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no part {part}"));
+    let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("{part} has no end"));
+    format!("{before}{begin}{text}{END}{after}")
+}
+
 #[test]
-fn the_page_shows_the_routes_that_the_code_takes() {
+fn the_page_shows_what_the_code_does() {
     let page = super::read("docs/lifecycle.md");
-    let (before, rest) = page.split_once(BEGIN).expect("the page marks where the routes begin");
-    let (_, after) = rest.split_once(END).expect("the page marks where the routes end");
-    let table = table();
-    super::same_as_file("docs/lifecycle.md", &format!("{before}{BEGIN}{table}{END}{after}"));
+    let page = with_part(&page, "routes", &table());
+    let page = with_part(&page, "transitions", &crate::transitions::table());
+    let page = with_part(&page, "retries", &retries());
+    let page = with_part(&page, "evidence", &evidence());
+    super::same_as_file("docs/lifecycle.md", &page);
 }
