@@ -98,11 +98,6 @@ pub fn has_left(target: &TargetState, version: VersionId) -> bool {
     }
 }
 
-/// Whether the target was seen to accept the version no more.
-pub fn has_dropped(target: &TargetState, version: VersionId) -> bool {
-    target.evidence.as_ref().is_some_and(|evidence| !evidence.seen.accepted.contains(&version))
-}
-
 /// The evidence after one more observation: `since` stands as long as the same is seen.
 pub fn after_seeing(before: Option<&Evidence>, seen: Observation, at: Timestamp) -> Evidence {
     let since = match before {

@@ -126,7 +126,7 @@ fn the_phase_names_versions_of_fitting_stages() {
     for (phase, place) in [
         (Phase::Admit { incoming: V2 }, "admit"),
         (Phase::Promote { incoming: V2 }, "promote"),
-        (Phase::Install { incoming: V2 }, "install"),
+        (Phase::Install { incoming: V2, doubtful: false }, "install"),
     ] {
         assert_eq!(in_phase(phase), wrong(place, V2, Stage::Current));
     }
