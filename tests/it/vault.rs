@@ -215,6 +215,28 @@ async fn what_was_written_outlives_a_crash_of_the_server() {
 }
 
 #[tokio::test]
+async fn what_was_written_is_read_through_a_standby_too() {
+    let active = Bao::with_config(Config { storage: Storage::Raft, tls: false }).await;
+    let mount = active.fresh_mount().await;
+    let standby = active.standby().await;
+    let vault = Arc::new(standby.vault());
+    assert!(vault.health().await.unwrap().standby);
+    // Many at once, so that the standby lags behind as it does in life.
+    let mut writing = JoinSet::new();
+    for path in 0..16 {
+        let (vault, at) = (Arc::clone(&vault), at(&mount, &path.to_string()));
+        writing.spawn(async move {
+            for version in 1..=25 {
+                let write = vault.write(&at, &document(json!({})), version - 1).await;
+                assert_eq!(write.unwrap(), version);
+                assert_eq!(vault.read(&at).await.unwrap().unwrap().version, version);
+            }
+        });
+    }
+    writing.join_all().await;
+}
+
+#[tokio::test]
 async fn silence_leaves_a_write_in_doubt_and_a_read_unanswered() {
     let silent = Fake::start(&[]).await;
     let vault = silent.vault(Vec::new());

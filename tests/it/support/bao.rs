@@ -92,9 +92,8 @@ impl Bao {
         if config.tls {
             bao.ca_pem = Some(certify(bao.dir.path()).await);
         }
-        let file = bao.dir.path().join("config.hcl");
-        fs::write(&file, config_file(config, port, bao.dir.path())).expect("a config file");
-        bao.arguments = vec!["server".to_owned(), format!("-config={}", file.display())];
+        let dir = bao.dir.path();
+        bao.configure(&config_file(config, port, dir, dir, ""));
         bao.spawn();
         bao.until_ready(&[501]).await;
         let shares = json!({"secret_shares": 1, "secret_threshold": 1});
@@ -103,6 +102,30 @@ impl Bao {
         bao.root_token = text(&keys["root_token"]);
         bao.unseal().await;
         bao
+    }
+
+    /// A second node of a Raft cluster without TLS, unsealed and standing by.
+    pub(crate) async fn standby(&self) -> Bao {
+        let port = free_port();
+        let mut node = Bao::unstarted(&format!("http://127.0.0.1:{port}"), Vec::new());
+        let leader = self.address.as_str().trim_end_matches('/');
+        let join = format!(r#"retry_join {{ leader_api_addr = "{leader}" }}"#);
+        let config = Config { storage: Storage::Raft, tls: false };
+        // A node whose audit device differs from the cluster's serves no reads of its own.
+        node.configure(&config_file(config, port, node.dir.path(), self.dir.path(), &join));
+        node.spawn();
+        node.unseal_key.clone_from(&self.unseal_key);
+        node.root_token.clone_from(&self.root_token);
+        // Until it has joined, it takes no keys.
+        node.until_ready(&[503]).await;
+        let key = json!({"key": node.unseal_key});
+        node.poll("the join", async || {
+            let answer = node.call(Method::POST, "sys/unseal", Some(key.clone())).await;
+            answer.is_some_and(|(status, answer)| status == 200 && answer["sealed"] == false)
+        })
+        .await;
+        node.until_ready(&[429]).await;
+        node
     }
 
     /// Kills the process at once, as a crash would.
@@ -218,6 +241,12 @@ impl Bao {
         Some((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
+    fn configure(&mut self, text: &str) {
+        let file = self.dir.path().join("config.hcl");
+        fs::write(&file, text).expect("a config file");
+        self.arguments = vec!["server".to_owned(), format!("-config={}", file.display())];
+    }
+
     fn new(address: &str, arguments: Vec<String>) -> Bao {
         let mut bao = Bao::unstarted(address, arguments);
         bao.spawn();
@@ -319,15 +348,21 @@ async fn certify(dir: &Path) -> Vec<u8> {
     maker.ca_pem.clone().expect("a TLS server has a CA")
 }
 
-fn config_file(config: Config, port: u16, dir: &Path) -> String {
-    let dir = dir.display();
+fn config_file(config: Config, port: u16, dir: &Path, audit: &Path, join: &str) -> String {
+    let (dir, audit) = (dir.display(), audit.display());
     let storage = match config.storage {
         Storage::Memory => r#"storage "inmem" {}"#.to_owned(),
         Storage::Raft => {
             fs::create_dir(format!("{dir}/raft")).expect("a directory");
             // The multiplier makes elections take one second instead of five.
             format!(
-                r#"storage "raft" {{ path = "{dir}/raft", node_id = "n1", performance_multiplier = "1" }}"#
+                r#"
+storage "raft" {{
+    path = "{dir}/raft"
+    node_id = "n{port}"
+    performance_multiplier = "1"
+    {join}
+}}"#
             )
         }
     };
@@ -336,7 +371,8 @@ fn config_file(config: Config, port: u16, dir: &Path) -> String {
         true => (
             "https",
             format!(
-                r#"tls_cert_file = "{dir}/vault-cert.pem", tls_key_file = "{dir}/vault-key.pem""#
+                r#"tls_cert_file = "{dir}/vault-cert.pem"
+    tls_key_file = "{dir}/vault-key.pem""#
             ),
         ),
     };
@@ -344,10 +380,14 @@ fn config_file(config: Config, port: u16, dir: &Path) -> String {
     format!(
         r#"
 {storage}
-listener "tcp" {{ address = "127.0.0.1:{port}", {tls} }}
+listener "tcp" {{
+    address = "127.0.0.1:{port}"
+    cluster_address = "127.0.0.1:{cluster_port}"
+    {tls}
+}}
 api_addr = "{scheme}://127.0.0.1:{port}"
 cluster_addr = "https://127.0.0.1:{cluster_port}"
-audit "file" "log" {{ options {{ file_path = "{dir}/audit.log" }} }}
+audit "file" "log" {{ options {{ file_path = "{audit}/audit.log" }} }}
 "#
     )
 }
