@@ -333,7 +333,7 @@ impl Exchange<'_> {
     }
 }
 
-/// A body that is wiped once it was written to the connection.
+/// A body or a header's value that is wiped once it was written to the connection.
 struct Wiped(SecretBytes);
 
 impl AsRef<[u8]> for Wiped {

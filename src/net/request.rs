@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::Url;
 
 use crate::model::material::SecretBytes;
+use crate::net::Wiped;
 
 /// What [`Request::into_parts`] leaves: ready to be sent.
 pub(super) type Parts = (Method, Url, HeaderMap, Option<SecretBytes>);
@@ -38,13 +40,15 @@ impl Request {
         self
     }
 
-    /// Sets a header that must not be seen: it is kept out of every log below us, and out of the
-    /// tables that HTTP/2 keeps.
+    /// Sets a header that must not be seen: it is kept out of every log below us and out of the
+    /// tables that HTTP/2 keeps, and wiped once it was sent.
     pub fn secret_header(mut self, name: &str, value: &SecretBytes) -> Request {
-        let value = HeaderValue::from_bytes(value.expose()).ok().map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
+        let copy = Wiped(SecretBytes::new(value.expose().to_vec()));
+        let value =
+            HeaderValue::from_maybe_shared(Bytes::from_owner(copy)).ok().map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
         self.insert(name, value);
         self
     }

@@ -9,6 +9,7 @@ mod config;
 mod issuers;
 mod key_client;
 mod lease;
+mod net;
 mod record;
 mod registry;
 mod store;

@@ -161,6 +161,12 @@ impl Bao {
         &self.address
     }
 
+    /// A certificate of the server's authority with its key, in one PEM.
+    pub(crate) fn identity_pem(&self) -> Vec<u8> {
+        let part = |name| fs::read(self.dir.path().join(name)).expect("a TLS server");
+        [part("vault-cert.pem"), part("vault-key.pem")].concat()
+    }
+
     /// The token that may do everything.
     pub(crate) fn root_token(&self) -> &str {
         &self.root_token
