@@ -243,7 +243,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Unavailable`] if nobody answers.
     pub async fn health(&self) -> Result<Health, VaultError> {
-        let answer = self.turn(&Order::Health, None).await?;
+        let answer = self.turn(&Order::Health, None, self.deadline()).await?;
         decode(&Order::Health, &answer)
     }
 
@@ -306,7 +306,7 @@ impl Vault {
         token: &Token,
         order: &Order<'_>,
     ) -> Result<Answer, VaultError> {
-        let answer = self.turn(order, Some(token)).await?;
+        let answer = self.turn(order, Some(token), self.deadline()).await?;
         if answer.status == 403 && !answer.denied_by_policy() {
             return Err(VaultError::Unauthenticated);
         }
@@ -323,17 +323,18 @@ impl Vault {
             false => None,
         };
         let token = held.as_deref().map(|held| &held.token);
-        match (self.turn(order, token).await?.settle(order), held) {
+        let deadline = self.deadline();
+        match (self.turn(order, token, deadline).await?.settle(order), held) {
             (Err(VaultError::Denied { path }), Some(held)) => {
-                Err(self.why_denied(path, &held).await)
+                Err(self.why_denied(path, &held, deadline).await)
             }
             (settled, _) => settled,
         }
     }
 
     /// Tells a token that is dead from one whose policies do not allow a path. Both are 403.
-    async fn why_denied(&self, path: String, held: &Held) -> VaultError {
-        match self.turn(&Order::LookupSelf, Some(&held.token)).await {
+    async fn why_denied(&self, path: String, held: &Held, deadline: Instant) -> VaultError {
+        match self.turn(&Order::LookupSelf, Some(&held.token), deadline).await {
             Ok(answer) if answer.status == 403 && !answer.denied_by_policy() => {
                 self.dead.send_if_modified(|last| {
                     let news = held.number > *last;
@@ -346,9 +347,17 @@ impl Vault {
         }
     }
 
-    /// Waits for a turn, sends, and reads the answer, all within the time-out.
-    async fn turn(&self, order: &Order<'_>, token: Option<&Token>) -> Result<Answer, VaultError> {
-        let deadline = Instant::now() + self.timeout;
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Waits for a turn, sends, and reads the answer, all before the deadline.
+    async fn turn(
+        &self,
+        order: &Order<'_>,
+        token: Option<&Token>,
+        deadline: Instant,
+    ) -> Result<Answer, VaultError> {
         let turn = timeout_at(deadline, self.in_flight.acquire()).await;
         // A turn that comes with the time-out comes too late: what is sent must have time.
         let (Ok(Ok(_permit)), true) = (turn, Instant::now() < deadline) else {
