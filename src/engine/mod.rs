@@ -4,5 +4,6 @@
 //! immutable [`snapshot::Snapshot`]. The engine knows records and drivers; it must not know HTTP,
 //! config text or the command line.
 
+pub mod clock;
 pub mod command;
 pub mod snapshot;
