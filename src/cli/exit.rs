@@ -66,6 +66,12 @@ pub(super) enum CliError {
     /// Something else than rotord, or another version of it, is at the socket.
     #[error("what answers at the socket is not understood ({0}): is it this version of rotord?")]
     NotUnderstood(String),
+    /// Vault does not answer, or is sealed.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Vault does not let us in, or not do what we must.
+    #[error("{0}")]
+    Denied(String),
     /// What was given on standard input cannot be used.
     #[error("{0}")]
     Input(String),
@@ -88,7 +94,8 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             CliError::NoDaemon(_) => Exit::NoDaemon,
-            CliError::NotAllowed(_) => Exit::Denied,
+            CliError::NotAllowed(_) | CliError::Denied(_) => Exit::Denied,
+            CliError::Unavailable(_) => Exit::Unavailable,
             CliError::Lost => Exit::Unknown,
             CliError::Answer(status, body) => of_answer(*status, &body.code),
             CliError::Input(_) => Exit::Usage,

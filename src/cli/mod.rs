@@ -14,6 +14,7 @@ mod follow;
 mod hold;
 mod human;
 mod needs;
+mod online;
 mod plan;
 mod provide;
 mod release;
@@ -72,6 +73,14 @@ struct Cli {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    #[command(flatten)]
+    Asking(Asking),
+    Completions(completions::Completions),
+}
+
+/// The commands that are a conversation with the daemon.
+#[derive(Debug, Subcommand)]
+enum Asking {
     Plan(plan::Plan),
     Status(status::Status),
     Rotate(rotate::Rotate),
@@ -81,7 +90,6 @@ enum Command {
     Provide(provide::Provide),
     Resolve(resolve::Resolve),
     Reload(reload::Reload),
-    Completions(completions::Completions),
 }
 
 /// Where a command writes what it was asked for. Errors go to standard error.
@@ -119,11 +127,11 @@ impl Cli {
             Command::Run(run) => run.act(&self.config),
             Command::Check(check) => check.act(&self.config, out),
             Command::Completions(completions) => completions.act(out),
-            command => {
+            Command::Asking(asking) => {
+                let socket = self.socket.unwrap_or_else(|| configured_socket(&self.config));
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(CliError::Runtime)?;
-                let socket = self.socket.unwrap_or_else(|| configured_socket(&self.config));
-                runtime.block_on(async { command.ask(&Client::new(socket)?, out).await })
+                runtime.block_on(async { asking.act(&Client::new(socket)?, out).await })
             }
         }
     }
@@ -137,20 +145,18 @@ fn configured_socket(config: &Path) -> PathBuf {
     config.map_or_else(|| PathBuf::from(SOCKET), |config| config.daemon.socket)
 }
 
-impl Command {
-    /// The commands that are a conversation with the daemon.
-    async fn ask(self, daemon: &Client, out: Out<'_>) -> Result<Exit, CliError> {
+impl Asking {
+    async fn act(self, daemon: &Client, out: Out<'_>) -> Result<Exit, CliError> {
         match self {
-            Command::Plan(plan) => plan.act(daemon, out).await,
-            Command::Status(status) => status.act(daemon, out).await,
-            Command::Rotate(rotate) => rotate.act(daemon, out).await,
-            Command::Hold(hold) => hold.act(daemon, out).await,
-            Command::Release(release) => release.act(daemon, out).await,
-            Command::Adopt(adopt) => adopt.act(daemon, out).await,
-            Command::Provide(provide) => provide.act(daemon, out).await,
-            Command::Resolve(resolve) => resolve.act(daemon, out).await,
-            Command::Reload(reload) => reload.act(daemon, out).await,
-            Command::Run(_) | Command::Check(_) | Command::Completions(_) => Ok(Exit::Usage),
+            Asking::Plan(plan) => plan.act(daemon, out).await,
+            Asking::Status(status) => status.act(daemon, out).await,
+            Asking::Rotate(rotate) => rotate.act(daemon, out).await,
+            Asking::Hold(hold) => hold.act(daemon, out).await,
+            Asking::Release(release) => release.act(daemon, out).await,
+            Asking::Adopt(adopt) => adopt.act(daemon, out).await,
+            Asking::Provide(provide) => provide.act(daemon, out).await,
+            Asking::Resolve(resolve) => resolve.act(daemon, out).await,
+            Asking::Reload(reload) => reload.act(daemon, out).await,
         }
     }
 }

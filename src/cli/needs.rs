@@ -51,8 +51,10 @@ impl Needs {
             self.add(format!("{mount}/metadata/{path}"), &["list"]);
         }
         self.add(format!("{mount}/metadata/material/*"), &["delete", "list"]);
+        // The policy `default` has these three; a token need not have that policy.
         self.add("auth/token/lookup-self".into(), &["read"]);
         self.add("auth/token/renew-self".into(), &["update"]);
+        self.add("sys/capabilities-self".into(), &["update"]);
     }
 
     fn read(&mut self, at: &KvPath) {

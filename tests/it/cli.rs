@@ -1,9 +1,11 @@
 //! The command line as a person meets it: the real binary, talking to an engine that the test
 //! plays. What it prints is kept in `tests/golden/cli/`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use http::Method;
 use rotord::engine::command::{Done, Refusal, RefusalKind};
 use rotord::model::id::{RotationId, VersionId};
 use rotord::model::reason::Reason;
@@ -11,9 +13,12 @@ use rotord::model::target::Level;
 use rotord::model::time::Span;
 use rotord::rotation::phase::{Outcome, Phase, Staging, UnwindReason};
 use rotord::store::record::Past;
+use serde_json::json;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::support::bao::Bao;
 use crate::support::fake_engine::{Fake, Setup};
 use crate::support::{golden, picture};
 
@@ -436,6 +441,17 @@ async fn watching_prints_again_when_something_changes() {
     running.child.kill().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let fake = Fake::start().await;
+    let mut command = rotord(&["status", "--json", "--socket"]);
+    command.arg(&fake.socket).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = ran(child.wait_with_output()).await;
+    assert_eq!((ran.exit, ran.err.as_str()), (0, ""));
+}
+
 fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/cli/{name}", env!("CARGO_MANIFEST_DIR"))
 }
@@ -481,4 +497,68 @@ async fn the_socket_is_the_configs_unless_told_otherwise() {
     let ran = ran(rotord(&["status", "--config", &path]).output()).await;
     assert_eq!(ran.exit, 6, "{ran:?}");
     assert!(ran.err.contains("rotord.sock") && !ran.err.contains("/run/"), "{}", ran.err);
+}
+
+/// A config for this server, with a token that may do what the policy says.
+async fn with_policy(bao: &Bao, dir: &TempDir, name: &str, policy: &str) -> String {
+    let body = json!({"policy": policy});
+    bao.ok(Method::PUT, &format!("sys/policies/acl/{name}"), Some(body)).await;
+    let body = json!({"policies": [name], "no_default_policy": true});
+    let made = bao.ok(Method::POST, "auth/token/create", Some(body)).await;
+    config_for(bao.address().as_str(), dir, made["auth"]["client_token"].as_str().unwrap())
+}
+
+fn config_for(address: &str, dir: &TempDir, token: &str) -> String {
+    let file = dir.path().join("token");
+    std::fs::write(&file, token).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = std::fs::read_to_string(fixture("good.toml")).unwrap();
+    let config = config
+        .replace("http://127.0.0.1:8200", address)
+        .replace("token_credential = \"vault-token\"", "token_file = \"token\"");
+    let path = dir.path().join("rotord.toml");
+    std::fs::write(&path, config).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+async fn online(config: &str) -> Ran {
+    ran(rotord(&["check", "--online", "--config", config]).output()).await
+}
+
+#[tokio::test]
+async fn online_the_printed_policy_is_enough_and_less_is_not() {
+    let bao = Bao::shared().await;
+    let dir = TempDir::new().unwrap();
+    let config = config_for(bao.address().as_str(), &dir, "none yet");
+    let policy = ran(rotord(&["check", "--policy", "--config", &config]).output()).await.out;
+
+    let config = with_policy(bao, &dir, "cli-enough", &policy).await;
+    let enough = online(&config).await;
+    assert_eq!((enough.exit, enough.err.as_str()), (0, ""), "{enough:?}");
+    assert!(enough.out.contains("may do what this config needs"), "{}", enough.out);
+
+    let less = policy.replace("\"delete\", ", "").replace("kv/destroy", "kv/elsewhere");
+    assert_ne!(less, policy);
+    let config = with_policy(bao, &dir, "cli-less", &less).await;
+    let lacking = online(&config).await;
+    assert_eq!(lacking.exit, 8, "{lacking:?}");
+    assert!(lacking.err.contains("lacks something at 3 of"), "{}", lacking.err);
+    let (_, shown) = lacking.out.split_once("is accepted\n").unwrap();
+    golden::check("cli/check-online.txt", shown);
+}
+
+#[tokio::test]
+async fn online_a_vault_that_is_away_is_told_from_one_that_refuses() {
+    let bao = Bao::shared().await;
+    let dir = TempDir::new().unwrap();
+    let refused = online(&config_for(bao.address().as_str(), &dir, "no-such-token")).await;
+    assert_eq!(refused.exit, 8, "{refused:?}");
+    assert!(!format!("{refused:?}").contains("no-such-token"), "{refused:?}");
+    let empty = online(&config_for(bao.address().as_str(), &dir, "")).await;
+    assert_eq!(empty.exit, 78, "{empty:?}");
+    // Nobody listens on the port of a listener that was closed.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let away = format!("http://127.0.0.1:{port}");
+    let away = online(&config_for(&away, &dir, "no-such-token")).await;
+    assert_eq!(away.exit, 7, "{away:?}");
 }
