@@ -79,6 +79,20 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The secret it is about.
+    pub fn secret(&self) -> &SecretName {
+        match self {
+            Command::Rotate { name, .. }
+            | Command::Hold { name, .. }
+            | Command::Release { name }
+            | Command::Adopt { name, .. }
+            | Command::Provide { name, .. }
+            | Command::Resolve { name, .. } => name,
+        }
+    }
+}
+
 /// The exits of `needs_human`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {

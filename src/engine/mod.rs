@@ -3,7 +3,362 @@
 //! One task owns all state. Others send a [`command::Command`] and get a reply, or read the
 //! immutable [`snapshot::Snapshot`]. The engine knows records and drivers; it must not know HTTP,
 //! config text or the command line.
+//!
+//! ```text
+//!   clock ──┐                       ┌── walk (one a secret) ── gate ── drivers, store
+//!   commands ─→  Engine::run  ──────┤        decide/apply
+//!   reload ──┘     ledger, plan     └── snapshot ──→ status, metrics, health
+//! ```
+//!
+//! There is no start-up code but reading the records, and no recovery: a walk that breaks leaves
+//! its secret `Unknown`, and the next one reads it again.
 
 pub mod clock;
 pub mod command;
+mod commands;
+mod execute;
+pub mod gate;
+mod incoming;
+pub mod leader;
+mod ledger;
+pub mod limits;
+mod loading;
+pub mod managed;
+mod opening;
 pub mod snapshot;
+mod view;
+mod walk;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::command::Envelope;
+use crate::engine::gate::{Gate, Leadership, Posts};
+use crate::engine::ledger::{Entry, Ledger};
+use crate::engine::limits::{Limits, Places};
+use crate::engine::managed::Managed;
+use crate::engine::snapshot::{Health, SecretView, Snapshot};
+use crate::engine::walk::{Progress, Standing, Task, Walk, Walked};
+use crate::engine::world::World;
+use crate::model::fingerprint::FingerprintKey;
+use crate::model::id::{InstanceId, SecretName};
+use crate::model::policy::Lane;
+use crate::model::reason::Reason;
+use crate::model::time::{Clock, Entropy, Span, Steady, Timestamp};
+use crate::plan::breaker::Breaker;
+use crate::plan::budget::Budget;
+use crate::plan::{self, Start};
+use crate::store::Store;
+use crate::store::audit::AuditSink;
+use crate::telemetry::metrics::Metrics;
+
+/// The longest the loop sleeps: it must show that it lives, and a clock that was set is noticed
+/// within this time.
+const TURN_MAX: Span = Span::from_secs(5);
+
+/// The picture for readers is made anew at most this often while much is going on.
+const PUBLISH_PAUSE: Span = Span(50);
+
+/// How soon a lease that was taken or lost is noticed.
+const LEASE_LOOK: Span = Span(200);
+
+/// Pause between tries at the first reading of the records.
+const LOAD_PAUSE: Span = Span::from_secs(2);
+
+/// What the engine is made of.
+pub struct Parts {
+    /// Durable state.
+    pub store: Arc<dyn Store>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The generator.
+    pub entropy: Arc<dyn Entropy>,
+    /// What recognises values.
+    pub fingerprints: FingerprintKey,
+    /// Where audit lines go.
+    pub audit: Box<dyn AuditSink>,
+    /// Whether we lead.
+    pub leadership: watch::Receiver<Option<Leadership>>,
+    /// The highest epoch that a record was seen with, for whoever keeps the lease.
+    pub epoch_seen: Arc<AtomicU64>,
+    /// This process.
+    pub instance: InstanceId,
+    /// How much may be under way.
+    pub limits: Limits,
+    /// How many rotations may be on the move.
+    pub budget: Budget,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The secrets of the config.
+    pub managed: Vec<Managed>,
+}
+
+/// How others reach the engine, and it them.
+pub struct Doors {
+    /// Commands in.
+    pub commands: mpsc::Receiver<Envelope>,
+    /// A new set of secrets, after a reload.
+    pub reloads: mpsc::Receiver<Vec<Managed>>,
+    /// Pictures out.
+    pub snapshots: watch::Sender<Arc<Snapshot>>,
+    /// Called at each turn of the loop: what feeds a watchdog.
+    pub turned: Box<dyn FnMut() + Send>,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+/// The loop and all that it owns.
+pub struct Engine {
+    world: Arc<World>,
+    ledger: Ledger,
+    walks: JoinSet<Walked>,
+    /// Whose walk each task is, for the one that breaks off.
+    under_way: Vec<(tokio::task::Id, SecretName)>,
+    progress: (mpsc::UnboundedSender<Progress>, mpsc::UnboundedReceiver<Progress>),
+    budget: Budget,
+    breaker: Breaker,
+    epoch_seen: Arc<AtomicU64>,
+    health: Health,
+    changed: BTreeSet<SecretName>,
+    published: Steady,
+    views: Arc<BTreeMap<SecretName, Arc<SecretView>>>,
+}
+
+impl Engine {
+    /// An engine that has not read anything yet.
+    pub fn new(parts: Parts) -> Engine {
+        let started_at = parts.clock.now();
+        let gate = Gate::new(Posts {
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            audit: parts.audit,
+            leadership: parts.leadership,
+            instance: parts.instance.clone(),
+            effect_timeout: parts.limits.effect_timeout,
+        });
+        let places = Places::new(&parts.limits);
+        let world = World {
+            store: parts.store,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            fingerprints: parts.fingerprints,
+            gate,
+            limits: parts.limits,
+            places,
+            metrics: parts.metrics,
+        };
+        let mut engine = Engine {
+            world: Arc::new(world),
+            ledger: Ledger::default(),
+            walks: JoinSet::new(),
+            under_way: Vec::new(),
+            progress: mpsc::unbounded_channel(),
+            budget: parts.budget,
+            breaker: Breaker::default(),
+            epoch_seen: parts.epoch_seen,
+            health: Health {
+                instance: parts.instance,
+                started_at,
+                turned_at: started_at,
+                epoch: None,
+                trouble: None,
+                loaded: false,
+            },
+            changed: BTreeSet::new(),
+            published: Steady::default(),
+            views: Arc::new(BTreeMap::new()),
+        };
+        for managed in parts.managed {
+            let name = managed.name.clone();
+            let reason = Reason::VaultUnreachable;
+            let standing = Standing::Unknown { reason, text: "not read yet".to_owned() };
+            engine.changed.insert(name.clone());
+            engine.ledger.insert(name, Entry::new(Some(Arc::new(managed)), standing));
+        }
+        engine
+    }
+
+    /// The picture before anything was read: what readers get until the loop turns.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let at = self.world.clock.now();
+        let secrets = Arc::clone(&self.views);
+        Arc::new(Snapshot { at, health: self.health.clone(), secrets })
+    }
+
+    /// Runs until told to stop; then lets what is under way come to its record.
+    pub async fn run(mut self, mut doors: Doors) {
+        let mut next_load = Some(self.world.clock.now());
+        loop {
+            (doors.turned)();
+            let now = self.world.clock.now();
+            if next_load.is_some_and(|at| at <= now) {
+                next_load = match self.load().await {
+                    Ok(()) => None,
+                    Err((reason, text)) => {
+                        tracing::warn!(reason = %reason, "records could not be listed: {text}");
+                        self.trouble(Some(reason));
+                        Some(now + LOAD_PAUSE)
+                    }
+                };
+            }
+            self.turn();
+            self.publish(&doors.snapshots);
+            let pause = self.pause(next_load);
+            tokio::select! {
+                biased;
+                () = doors.stop.cancelled() => break,
+                Some(walked) = self.walks.join_next_with_id() => self.walked(walked),
+                Some(progress) = self.progress.1.recv() => self.progressed(progress),
+                Some(envelope) = doors.commands.recv() => self.command(envelope),
+                Some(managed) = doors.reloads.recv() => self.reload(managed),
+                () = tokio::time::sleep(pause.to_std()) => {}
+            }
+        }
+        while let Some(walked) = self.walks.join_next_with_id().await {
+            (doors.turned)();
+            self.walked(walked);
+        }
+        self.publish(&doors.snapshots);
+    }
+
+    // ------------------------------------------------------------ one turn
+
+    /// Starts a walk for everything that is due and not under way.
+    fn turn(&mut self) {
+        let now = self.world.clock.now();
+        self.health.turned_at = now;
+        self.world.metrics.loop_turned(now);
+        if !self.health.loaded {
+            return;
+        }
+        let leads = self.world.gate.leads_for(Span::ZERO);
+        self.health.epoch = leads.as_ref().ok().map(|leadership| leadership.epoch);
+        if leads.is_err() {
+            return;
+        }
+        let due = self.ledger.take_due(now);
+        let starts = self.plan(&due, now);
+        for name in due {
+            let start = starts.get(&name).cloned();
+            self.set_out(&name, start, now);
+        }
+    }
+
+    /// Asks the planner about the secrets that are due.
+    fn plan(&self, due: &[SecretName], now: Timestamp) -> BTreeMap<SecretName, Start> {
+        let facts: Vec<_> = due
+            .iter()
+            .filter_map(|name| {
+                let entry = self.ledger.get(name).filter(|entry| !entry.busy)?;
+                Some(ledger::facts(name, entry, entry.managed.as_deref()?))
+            })
+            .collect();
+        let plan = plan::plan(&facts, &self.plan_limits(), now);
+        plan.start.into_iter().map(|start| (start.name.clone(), start)).collect()
+    }
+
+    /// What the secrets share, as it stands now.
+    fn plan_limits(&self) -> plan::Limits {
+        let (routine_moving, emergency_moving) = self.ledger.moving();
+        let budget = Budget { routine_moving, emergency_moving, ..self.budget.clone() };
+        plan::Limits { budget, breaker: self.breaker.clone() }
+    }
+
+    fn set_out(&mut self, name: &SecretName, start: Option<Start>, now: Timestamp) {
+        let Some(entry) = self.ledger.get(name) else { return };
+        if entry.busy || entry.managed.is_none() {
+            return;
+        }
+        let unread = matches!(entry.standing, Standing::Unknown { .. });
+        let moves = match &entry.standing {
+            Standing::Known { wait, .. } => wait.until.is_some_and(|until| until <= now),
+            _ => unread,
+        };
+        match start {
+            Some(start) => self.walk(name, start.lane, Task::Start(start)),
+            None if moves => {
+                let lane = entry.lane();
+                self.walk(name, lane, Task::GoOn);
+            }
+            None => self.schedule(name, now),
+        }
+    }
+
+    fn walk(&mut self, name: &SecretName, lane: Lane, task: Task) {
+        let Some(entry) = self.ledger.get_mut(name) else { return };
+        let Some(managed) = entry.managed.clone() else { return };
+        entry.busy = true;
+        let known = entry.known().cloned();
+        self.changed.insert(name.clone());
+        let walk = Walk::new(Arc::clone(&self.world), managed, self.progress.0.clone());
+        let task = self.walks.spawn(walk.run(known, lane, task));
+        self.under_way.push((task.id(), name.clone()));
+    }
+
+    /// Sets when a secret is to be looked at again.
+    fn schedule(&mut self, name: &SecretName, now: Timestamp) {
+        let Some(entry) = self.ledger.get(name) else { return };
+        let planned = entry.managed.as_deref().and_then(|managed| {
+            let facts = ledger::facts(name, entry, managed);
+            plan::next_wake(&facts, &self.plan_limits(), now)
+        });
+        let at = entry.next_look(now).into_iter().chain(planned).min();
+        // A moment that has passed is looked at on the next turn, never within this one.
+        self.ledger.wake_at(name, at.map(|at| at.max(now + Span(1))));
+    }
+
+    fn pause(&self, next_load: Option<Timestamp>) -> Span {
+        let now = self.world.clock.now();
+        let led = self.health.epoch.is_some() || !self.health.loaded;
+        let next = self.ledger.next_wake().filter(|_| self.health.epoch.is_some());
+        let next = next.into_iter().chain(next_load).min();
+        let longest = match (led, self.changed.is_empty()) {
+            (true, true) => TURN_MAX,
+            (true, false) => PUBLISH_PAUSE,
+            (false, _) => LEASE_LOOK,
+        };
+        next.map_or(longest, |at| at.since(now).min(longest)).max(Span(1))
+    }
+
+    // ------------------------------------------------------------ what goes out
+
+    fn trouble(&mut self, reason: Option<Reason>) {
+        let now = self.world.clock.now();
+        self.health.trouble = match (reason, self.health.trouble) {
+            (None, _) => None,
+            (Some(reason), Some((same, since))) if reason == same => Some((same, since)),
+            (Some(reason), _) => Some((reason, now)),
+        };
+    }
+
+    fn publish(&mut self, snapshots: &watch::Sender<Arc<Snapshot>>) {
+        let at = self.world.clock.now();
+        if !self.changed.is_empty() {
+            let steady = self.world.clock.steady();
+            // Copying the picture of ten thousand secrets costs a millisecond: not more often than
+            // people can see, unless nothing else is going on.
+            if steady.since(self.published) < PUBLISH_PAUSE && !self.walks.is_empty() {
+                return;
+            }
+            self.published = steady;
+            let limits = self.plan_limits();
+            let views = Arc::make_mut(&mut self.views);
+            for name in std::mem::take(&mut self.changed) {
+                match self.ledger.get(&name) {
+                    Some(entry) => {
+                        let view = view::secret(&name, entry, &limits, at);
+                        views.insert(name, Arc::new(view));
+                    }
+                    None => drop(views.remove(&name)),
+                }
+            }
+        }
+        snapshots.send_replace(self.snapshot());
+    }
+}

@@ -159,6 +159,11 @@ impl Steady {
     pub fn since(self, earlier: Steady) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
+
+    /// The reading this much later.
+    pub fn plus(self, span: Span) -> Steady {
+        Steady(self.0.saturating_add(span.0))
+    }
 }
 
 /// Where time comes from. The only implementation that reads the machine's clock is in `engine`.

@@ -210,7 +210,7 @@ fn anywhere(
         Happening::Held { hold } => r.held(hold, at),
         Happening::Released => r.hold = None,
         Happening::Abandoned if r.may_unwind() => r.abandon(),
-        Happening::Retried => r.forget_trouble(),
+        Happening::Retried => r.retry(),
         Happening::Waived { target, by } => {
             targets::find(r, &target, name)?.waived_by = Some(by);
         }

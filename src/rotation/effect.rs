@@ -101,10 +101,22 @@ impl Effect {
         )
     }
 
-    /// Whether its own outcome in Vault is the record of it: material carries the rotation's id
-    /// and is written once, so no intent is needed before it.
-    pub fn is_its_own_record(&self) -> bool {
-        matches!(self, Effect::Make { .. })
+    /// Whether it only asks. Asking leaves nothing behind, so it needs no intent.
+    pub fn only_asks(&self) -> bool {
+        matches!(
+            self,
+            Effect::List
+                | Effect::LookUp { .. }
+                | Effect::Probe { .. }
+                | Effect::Refute { .. }
+                | Effect::Observe { .. }
+        )
+    }
+
+    /// Whether its intent must be durable before it starts. Making a value needs none: its outcome
+    /// in Vault is the record of it, since material carries the rotation's id and is written once.
+    pub fn needs_intent(&self) -> bool {
+        !self.only_asks() && !matches!(self, Effect::Make { .. })
     }
 
     /// The target it is about, if it is about one.

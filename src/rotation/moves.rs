@@ -400,6 +400,19 @@ impl Rotation {
         self.enter(Phase::Unwind { version, remains, then });
     }
 
+    /// A person says to try again. What only a person could do counts as done by them.
+    pub(super) fn retry(&mut self) {
+        let probes = self.terms.capabilities.probes;
+        for leaving in self.leaving.values_mut() {
+            let by_hand = leaving.trouble.last.map(|failure| failure.reason);
+            if by_hand == Some(Reason::RevokeByHand) {
+                leaving.revoked = true;
+                leaving.refused |= !probes;
+            }
+        }
+        self.forget_trouble();
+    }
+
     pub(super) fn forget_trouble(&mut self) {
         self.trouble = Trouble::default();
         self.leaving.values_mut().for_each(|leaving| leaving.trouble = Trouble::default());

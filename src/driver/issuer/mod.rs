@@ -28,6 +28,16 @@ pub struct Tag {
     pub version: VersionId,
 }
 
+impl Tag {
+    /// The version that a mark names, if it is a mark of this secret.
+    pub fn version_in(mark: &str, secret: &SecretName) -> Option<VersionId> {
+        let rest =
+            mark.strip_prefix("rotord:")?.strip_prefix(secret.as_str())?.strip_prefix(':')?;
+        let (_, version) = rest.rsplit_once(":v")?;
+        version.parse().ok().map(VersionId)
+    }
+}
+
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rotord:{}:{}:{}", self.secret, self.rotation, self.version)

@@ -1,0 +1,385 @@
+//! Commands carried out on one secret: what each changes in the record, and why it is refused.
+//!
+//! A command is answered when its change is durable, and not before.
+
+use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKind, Resolution};
+use crate::engine::gate::Shut;
+use crate::engine::managed::Managed;
+use crate::engine::opening;
+use crate::engine::walk::{Broken, Walk};
+use crate::engine::world::World;
+use crate::model::failure::Failure;
+use crate::model::id::{KeyId, VersionId};
+use crate::model::material::Material;
+use crate::model::policy::Lane;
+use crate::model::reason::Reason;
+use crate::model::time::Timestamp;
+use crate::plan::Start;
+use crate::rotation::event::{Event, Happening};
+use crate::rotation::open::{Adopted, CannotOpen};
+use crate::rotation::phase::{Outcome, Phase, Staging};
+use crate::rotation::{Rotation, Trigger};
+use crate::store::{Placed, Revision, Saved, Stored};
+
+/// What a command made of the record.
+type Changed = (Option<Stored>, Done);
+
+/// Carries out a command, makes it durable and answers it. Answers the record as it then stands.
+pub(super) async fn carry_out(
+    walk: &mut Walk,
+    loaded: Option<Stored>,
+    envelope: Envelope,
+) -> Result<Option<Stored>, Broken> {
+    let Envelope { actor, command, reply } = envelope;
+    let what = describe(&command);
+    let result = match change(walk, loaded.clone(), &actor, command).await {
+        Ok((Some(mut stored), done)) => match settle(walk, &mut stored, &actor, &what).await {
+            Ok(()) => Ok((Some(stored), done)),
+            Err(broken) => {
+                let _ = reply.send(Err(unavailable(&broken)));
+                return Err(broken);
+            }
+        },
+        other => other,
+    };
+    match result {
+        Ok((stored, done)) => {
+            let _ = reply.send(Ok(done));
+            Ok(stored)
+        }
+        Err(refusal) => {
+            let _ = reply.send(Err(refusal));
+            Ok(loaded)
+        }
+    }
+}
+
+/// Opens the rotation that the planner asked for.
+pub(super) fn open_planned(
+    world: &World,
+    managed: &Managed,
+    loaded: Option<Stored>,
+    start: Start,
+) -> Result<Stored, Refusal> {
+    let now = world.clock.now();
+    let (trigger, scheduled) = opening::planned_trigger(&start);
+    let opening = opening::opening(managed, start.id, trigger, start.lane, now);
+    let mut stored = match loaded {
+        None => opening::first(world, managed, opening),
+        Some(stored) => opening::next(stored, opening).map_err(|e| cannot_open(&e, None))?,
+    };
+    if let Some(instant) = scheduled {
+        stored.record.last_scheduled = instant;
+    }
+    world.metrics.rotation_started(trigger_name(&stored.record.rotation.trigger), start.lane);
+    Ok(stored)
+}
+
+/// The trigger as it stands in metrics and status.
+pub(super) fn trigger_name(trigger: &Trigger) -> &'static str {
+    match trigger {
+        Trigger::Initial => "initial",
+        Trigger::Adopted { .. } => "adopted",
+        Trigger::Scheduled { .. } => "scheduled",
+        Trigger::MaxAge => "max_age",
+        Trigger::Manual { .. } => "manual",
+        Trigger::Emergency { .. } => "emergency",
+        Trigger::Repair { .. } => "repair",
+    }
+}
+
+/// The outcome as it stands in metrics.
+pub(super) fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Unwound { .. } => "unwound",
+    }
+}
+
+async fn settle(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    actor: &Actor,
+    what: &str,
+) -> Result<(), Broken> {
+    walk.world.gate.command(&stored.record, &actor.0, what).await?;
+    walk.save(stored).await
+}
+
+async fn change(
+    walk: &mut Walk,
+    loaded: Option<Stored>,
+    actor: &Actor,
+    command: Command,
+) -> Result<Changed, Refusal> {
+    let now = walk.world.clock.now();
+    let mut stored = match (&command, loaded) {
+        (Command::Adopt { .. }, None) => return adopt(walk, actor, command, now).await,
+        (Command::Adopt { name, .. }, Some(_)) => {
+            let text = format!("{name} has a record already: rotate it, or provide a value");
+            return Err(refuse(RefusalKind::Conflict, Reason::RotationOpen, text));
+        }
+        (_, None) => return Err(not_adopted(&walk.managed)),
+        (_, Some(stored)) => stored,
+    };
+    let done = match command {
+        Command::Rotate { emergency: false, reason, .. } => {
+            let trigger = Trigger::Manual { by: actor.0.clone(), reason };
+            open(walk, &mut stored, trigger, Lane::Routine, now)?
+        }
+        Command::Rotate { emergency: true, reason, .. } => {
+            emergency(walk, &mut stored, actor, reason, now)?
+        }
+        Command::Hold { hold, .. } => {
+            let until = hold.until;
+            happen(walk, &mut stored, Happening::Held { hold }, now)?;
+            done(&stored, format!("held until {until}"))
+        }
+        Command::Release { .. } => {
+            happen(walk, &mut stored, Happening::Released, now)?;
+            done(&stored, "the hold is released".to_owned())
+        }
+        Command::Provide { material, key, .. } => {
+            provide(walk, &mut stored, material, key, now).await?
+        }
+        Command::Resolve { how, .. } => resolve(walk, &mut stored, actor, how, now)?,
+        Command::Adopt { .. } => unreachable!("answered above"),
+    };
+    Ok((Some(stored), done))
+}
+
+fn open(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    trigger: Trigger,
+    lane: Lane,
+    now: Timestamp,
+) -> Result<Done, Refusal> {
+    let kind = trigger_name(&trigger);
+    let id = opening::rotation_id(now, kind);
+    let opening = opening::opening(&walk.managed, id, trigger, lane, now);
+    let possible_at = opening::possible_at(&stored.record.rotation);
+    let next = opening::next(stored.clone(), opening);
+    *stored = next.map_err(|error| cannot_open(&error, possible_at))?;
+    walk.touch();
+    walk.world.metrics.rotation_started(kind, lane);
+    let version = opening::staging_version(&stored.record.rotation);
+    Ok(done(stored, format!("rotation {} is open, bringing in {version}", rotation_id(stored))))
+}
+
+/// The current version counts as exposed. An open rotation that has not promoted its own version
+/// yet is hurried; otherwise a new one is opened over whatever is open.
+fn emergency(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    actor: &Actor,
+    reason: String,
+    now: Timestamp,
+) -> Result<Done, Refusal> {
+    if let Some(version) = stored.record.rotation.current() {
+        let by = actor.0.clone();
+        happen(walk, stored, Happening::Tainted { version, by }, now)?;
+    }
+    if !stored.record.rotation.is_closed() && !has_promoted(&stored.record.rotation) {
+        let text = format!("rotation {} is hurried: emergency lane", rotation_id(stored));
+        return Ok(done(stored, text));
+    }
+    let trigger = Trigger::Emergency { by: actor.0.clone(), reason };
+    open(walk, stored, trigger, Lane::Emergency, now)
+}
+
+async fn provide(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    material: Material,
+    key: Option<KeyId>,
+    now: Timestamp,
+) -> Result<Done, Refusal> {
+    let rotation = &stored.record.rotation;
+    let version = match &rotation.phase {
+        Phase::Stage { version, step: Staging::Mint { .. } | Staging::Lost { .. } } => *version,
+        phase => {
+            let text = format!("no value is asked for: the rotation is at {}", phase.name());
+            return Err(refuse(RefusalKind::Conflict, Reason::Refused, text));
+        }
+    };
+    let fingerprint = walk.world.fingerprints.of(&material);
+    check(walk, rotation, &material)?;
+    let saved = Saved { rotation: rotation.id.clone(), key: key.clone(), material };
+    put(walk, version, &saved).await?;
+    happen(walk, stored, Happening::Staged { version, key, fingerprint }, now)?;
+    Ok(done(stored, format!("{version} is provided")))
+}
+
+async fn adopt(
+    walk: &mut Walk,
+    actor: &Actor,
+    command: Command,
+    now: Timestamp,
+) -> Result<Changed, Refusal> {
+    let Command::Adopt { material, key, .. } = command else {
+        unreachable!("called for adopt only");
+    };
+    let weak = |error: crate::model::material::WeakMaterial| {
+        refuse(RefusalKind::Invalid, Reason::WeakValue, error.to_string())
+    };
+    material.check().map_err(weak)?;
+    let fingerprint = walk.world.fingerprints.of(&material);
+    let trigger = Trigger::Adopted { by: actor.0.clone() };
+    let id = opening::rotation_id(now, trigger_name(&trigger));
+    let saved = Saved { rotation: id.clone(), key: key.clone(), material };
+    put(walk, VersionId(1), &saved).await?;
+    let opening = opening::opening(&walk.managed, id, trigger, Lane::Routine, now);
+    let rotation = Rotation::adopt(opening, Adopted { key, fingerprint });
+    let record = opening::record(&walk.world, &walk.managed, rotation, now);
+    walk.touch();
+    let stored = Stored { record, revision: Revision::default() };
+    let done = done(&stored, "adopted as v1; targets are being brought to it".to_owned());
+    Ok((Some(stored), done))
+}
+
+fn resolve(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    actor: &Actor,
+    how: Resolution,
+    now: Timestamp,
+) -> Result<Done, Refusal> {
+    let by = actor.0.clone();
+    let text = match how {
+        Resolution::Retry => {
+            happen(walk, stored, Happening::Retried, now)?;
+            "trying again now".to_owned()
+        }
+        Resolution::Abandon => {
+            if !stored.record.rotation.may_unwind() {
+                let phase = stored.record.rotation.phase.name();
+                let text = format!(
+                    "the point of no return has passed (phase {phase}): use `resolve supersede`"
+                );
+                return Err(refuse(RefusalKind::Conflict, Reason::Refused, text));
+            }
+            happen(walk, stored, Happening::Abandoned, now)?;
+            "the new version is being taken back".to_owned()
+        }
+        Resolution::Supersede => {
+            return open(walk, stored, Trigger::Repair { by }, Lane::Routine, now);
+        }
+        Resolution::Waive(target) => {
+            if !stored.record.rotation.targets.contains_key(&target) {
+                let text = format!("this rotation has no target {target}");
+                return Err(refuse(RefusalKind::NotFound, Reason::Refused, text));
+            }
+            let text = format!("target {target} is waived for this rotation");
+            happen(walk, stored, Happening::Waived { target, by }, now)?;
+            text
+        }
+        Resolution::AcceptKey(key) => {
+            let text = format!("key {key} is known and left alone");
+            happen(walk, stored, Happening::KeyAccepted { key }, now)?;
+            text
+        }
+    };
+    Ok(done(stored, text))
+}
+
+fn happen(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    what: Happening,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    walk.take(stored, Event { at, what }).map_err(|broken| unavailable(&broken))
+}
+
+async fn put(walk: &Walk, version: VersionId, saved: &Saved) -> Result<(), Refusal> {
+    walk.world.gate.leads_for(walk.world.limits.effect_timeout).map_err(|shut| closed(&shut))?;
+    let placed = walk.world.store.put_material(&walk.managed.name, version, saved).await;
+    match placed {
+        Ok(Placed::Written) => Ok(()),
+        Ok(Placed::OursAlready | Placed::Taken) => {
+            let text = format!("material lies under {version} already: use `resolve retry`");
+            Err(refuse(RefusalKind::Conflict, Reason::Conflict, text))
+        }
+        Err(error) => Err(closed(&Shut::Store(error))),
+    }
+}
+
+fn check(walk: &Walk, rotation: &Rotation, material: &Material) -> Result<(), Refusal> {
+    material
+        .check()
+        .map_err(|weak| refuse(RefusalKind::Invalid, Reason::WeakValue, weak.to_string()))?;
+    let fingerprint = walk.world.fingerprints.of(material);
+    if rotation.versions.values().any(|version| version.fingerprint == fingerprint) {
+        let text = "the value is that of another version of this secret".to_owned();
+        return Err(refuse(RefusalKind::Invalid, Reason::RepeatedValue, text));
+    }
+    Ok(())
+}
+
+fn has_promoted(rotation: &Rotation) -> bool {
+    use Phase::{Overlap, Retire, Revoke, Switch};
+    matches!(rotation.phase, Switch { .. } | Overlap { .. } | Retire { .. } | Revoke { .. })
+}
+
+fn rotation_id(stored: &Stored) -> &crate::model::id::RotationId {
+    &stored.record.rotation.id
+}
+
+fn done(stored: &Stored, text: String) -> Done {
+    Done { rotation: Some(stored.record.rotation.id.clone()), text }
+}
+
+fn refuse(kind: RefusalKind, reason: Reason, text: String) -> Refusal {
+    Refusal { kind, reason, possible_at: None, text }
+}
+
+fn not_adopted(managed: &Managed) -> Refusal {
+    let name = &managed.name;
+    let text = format!(
+        "{name} has no record yet: `rotord adopt {name}` takes over the value in use, or set \
+         initial = \"generate\""
+    );
+    refuse(RefusalKind::Conflict, Reason::NotAdopted, text)
+}
+
+fn cannot_open(error: &CannotOpen, possible_at: Option<Timestamp>) -> Refusal {
+    let reason = match error {
+        CannotOpen::Open(_) | CannotOpen::NotPromoted(_) => Reason::RotationOpen,
+        CannotOpen::TooManyVersions => Reason::TooManyVersions,
+    };
+    Refusal { kind: RefusalKind::Conflict, reason, possible_at, text: error.to_string() }
+}
+
+fn closed(shut: &Shut) -> Refusal {
+    let Failure { reason, .. } = shut.failure();
+    refuse(RefusalKind::Unavailable, reason, shut.to_string())
+}
+
+fn unavailable(broken: &Broken) -> Refusal {
+    match broken {
+        Broken::Shut(shut) => closed(shut),
+        Broken::Defect(text) => refuse(RefusalKind::Conflict, Reason::Defect, text.clone()),
+    }
+}
+
+/// The command for the audit line: its name and what it names, never a value.
+fn describe(command: &Command) -> String {
+    match command {
+        Command::Rotate { emergency, reason, .. } => {
+            let lane = if *emergency { "emergency" } else { "routine" };
+            format!("rotate ({lane}): {reason}")
+        }
+        Command::Hold { hold, .. } => format!("hold until {}: {}", hold.until, hold.reason),
+        Command::Release { .. } => "release".to_owned(),
+        Command::Adopt { .. } => "adopt".to_owned(),
+        Command::Provide { .. } => "provide".to_owned(),
+        Command::Resolve { how, .. } => match how {
+            Resolution::Retry => "resolve retry".to_owned(),
+            Resolution::Abandon => "resolve abandon".to_owned(),
+            Resolution::Supersede => "resolve supersede".to_owned(),
+            Resolution::Waive(target) => format!("resolve waive {target}"),
+            Resolution::AcceptKey(key) => format!("resolve accept-key {key}"),
+        },
+    }
+}

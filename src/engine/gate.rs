@@ -1,0 +1,210 @@
+//! The only door to the world.
+//!
+//! Everything that changes something outside this process passes here and gets a boundary number:
+//! every write of a record, and every effect. The gate checks, in this order, that the lease is
+//! ours for long enough, that the record's epoch is not above ours, that no hold stands against a
+//! destructive effect; it writes the intent, by check-and-set, and the audit line; only then is a
+//! [`Permit`] given, and without one nothing is executed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thiserror::Error;
+use tokio::sync::{Mutex, watch};
+
+use crate::model::failure::{Class, Failure};
+use crate::model::id::{Epoch, InstanceId};
+use crate::model::reason::Reason;
+use crate::model::time::{Clock, Span, Steady};
+use crate::rotation::effect::Effect;
+use crate::store::audit::{AuditSink, Entry, EntryKind, Head};
+use crate::store::record::Record;
+use crate::store::{Revision, Store, StoreError, Stored};
+
+/// Leadership as the gate needs it: published by whoever keeps the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// The fencing number to write.
+    pub epoch: Epoch,
+    /// The lease is certainly ours until this moment of the steady clock.
+    pub until: Steady,
+    /// Destructive effects wait until this moment: an effect of a former leader may still be on
+    /// its way.
+    pub destructive_from: Steady,
+}
+
+/// Leave to execute one effect, once.
+#[derive(Debug)]
+pub struct Permit {
+    boundary: u64,
+    began: Steady,
+}
+
+/// Why the gate stays shut. Nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Shut {
+    /// Another replica leads, or nobody can tell.
+    #[error("the lease is not ours, or ends before the effect could")]
+    NoLease,
+    /// A former leader's effect may still be on its way.
+    #[error("destructive effects wait {0} after a takeover")]
+    TakeoverWait(Span),
+    /// A hold stands against it.
+    #[error("a hold is in force")]
+    Held,
+    /// The audit line could not be written.
+    #[error("the audit line could not be written: {0}")]
+    Audit(String),
+    /// The record could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Shut {
+    /// The class and the stable code.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Shut::NoLease => Failure { class: Class::Transient, reason: Reason::NoLease },
+            Shut::TakeoverWait(wait) => {
+                Failure { class: Class::Throttled(*wait), reason: Reason::NoLease }
+            }
+            Shut::Held => Failure { class: Class::Transient, reason: Reason::Held },
+            Shut::Audit(_) => Failure { class: Class::Transient, reason: Reason::AuditUnwritable },
+            Shut::Store(error) => error.failure(),
+        }
+    }
+}
+
+/// The door.
+pub struct Gate {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    audit: Mutex<Box<dyn AuditSink>>,
+    leadership: watch::Receiver<Option<Leadership>>,
+    instance: InstanceId,
+    effect_timeout: Span,
+    boundary: AtomicU64,
+}
+
+/// What the gate stands between.
+pub struct Posts {
+    /// Where records go.
+    pub store: Arc<dyn Store>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where audit lines go.
+    pub audit: Box<dyn AuditSink>,
+    /// Whether we lead.
+    pub leadership: watch::Receiver<Option<Leadership>>,
+    /// Who we are, for the audit lines.
+    pub instance: InstanceId,
+    /// The longest that one effect may take.
+    pub effect_timeout: Span,
+}
+
+impl Gate {
+    /// A door between these.
+    pub fn new(posts: Posts) -> Gate {
+        let Posts { store, clock, audit, leadership, instance, effect_timeout } = posts;
+        let audit = Mutex::new(audit);
+        let boundary = AtomicU64::new(0);
+        Gate { store, clock, audit, leadership, instance, effect_timeout, boundary }
+    }
+
+    /// Writes the record over the revision it was read at, under our epoch.
+    ///
+    /// # Errors
+    /// [`Shut`]; nothing was written, unless it is an ambiguous answer of Vault's.
+    pub async fn save(&self, stored: &mut Stored) -> Result<(), Shut> {
+        let epoch = self.leads_for(Span::ZERO)?.epoch;
+        if stored.record.epoch > epoch {
+            return Err(Shut::Store(StoreError::Fenced(stored.record.name.clone())));
+        }
+        self.boundary.fetch_add(1, Ordering::Relaxed);
+        stored.record.epoch = epoch;
+        let revision: Revision = self.store.save(&stored.record, stored.revision).await?;
+        stored.revision = revision;
+        Ok(())
+    }
+
+    /// Lets one effect through. Its intent must have been saved.
+    ///
+    /// # Errors
+    /// [`Shut`]; the effect must not be executed.
+    pub async fn pass(&self, record: &Record, effect: &Effect) -> Result<Permit, Shut> {
+        let leadership = self.leads_for(self.effect_timeout)?;
+        let now = self.clock.now();
+        let began = self.clock.steady();
+        if effect.is_destructive() {
+            if began < leadership.destructive_from {
+                return Err(Shut::TakeoverWait(leadership.destructive_from.since(began)));
+            }
+            let rotation = &record.rotation;
+            let bound = rotation.hold.as_ref().is_some_and(|h| h.binds(rotation.lane, now));
+            // An orphan is nobody's version: no hold speaks of it.
+            if bound && !matches!(effect, Effect::Sweep { .. }) {
+                return Err(Shut::Held);
+            }
+        }
+        let boundary = self.boundary.fetch_add(1, Ordering::Relaxed) + 1;
+        let entry = self.entry(record, EntryKind::Intent);
+        let effect = Some(effect.clone());
+        self.append(Entry { boundary: Some(boundary), effect, ..entry }).await?;
+        Ok(Permit { boundary, began })
+    }
+
+    /// Writes down what became of an effect, and answers how long it took.
+    ///
+    /// # Errors
+    /// [`Shut::Audit`]; the outcome is what it is.
+    pub async fn outcome(
+        &self,
+        permit: Permit,
+        record: &Record,
+        effect: &Effect,
+        failure: Option<Failure>,
+    ) -> Result<Span, Shut> {
+        let entry = self.entry(record, EntryKind::Outcome);
+        let effect = Some(effect.clone());
+        self.append(Entry { boundary: Some(permit.boundary), effect, failure, ..entry }).await?;
+        Ok(self.clock.steady().since(permit.began))
+    }
+
+    /// Writes down what a person asked for.
+    ///
+    /// # Errors
+    /// [`Shut::Audit`]; the command must not be carried out.
+    pub async fn command(&self, record: &Record, actor: &str, what: &str) -> Result<(), Shut> {
+        let entry = self.entry(record, EntryKind::Command).note(what);
+        self.append(Entry { actor: actor.to_owned(), ..entry }).await
+    }
+
+    /// Makes the lines so far durable and answers where the chain ends.
+    ///
+    /// # Errors
+    /// [`Shut::Audit`].
+    pub async fn durable_head(&self) -> Result<Head, Shut> {
+        let mut audit = self.audit.lock().await;
+        audit.durable_head().map_err(|error| Shut::Audit(error.to_string()))
+    }
+
+    /// Whether the lease is ours for at least this long.
+    pub fn leads_for(&self, span: Span) -> Result<Leadership, Shut> {
+        let leadership = (*self.leadership.borrow()).ok_or(Shut::NoLease)?;
+        let left = leadership.until.since(self.clock.steady());
+        if left == Span::ZERO || left < span { Err(Shut::NoLease) } else { Ok(leadership) }
+    }
+
+    fn entry(&self, record: &Record, kind: EntryKind) -> Entry {
+        Entry {
+            secret: Some(record.name.clone()),
+            rotation: Some(record.rotation.id.clone()),
+            ..Entry::new(self.clock.now(), &self.instance, kind)
+        }
+    }
+
+    async fn append(&self, entry: Entry) -> Result<(), Shut> {
+        let mut audit = self.audit.lock().await;
+        audit.append(entry).map(drop).map_err(|error| Shut::Audit(error.to_string()))
+    }
+}

@@ -1,0 +1,213 @@
+//! What comes to the loop: walks that ended, commands, a new config.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinError};
+
+use crate::engine::Engine;
+use crate::engine::command::{Command, Envelope, Refusal, RefusalKind};
+use crate::engine::ledger::{self, COMMANDS_MAX, Entry};
+use crate::engine::managed::Managed;
+use crate::engine::walk::{Progress, Standing, Task, Walked};
+use crate::model::id::SecretName;
+use crate::model::policy::Lane;
+use crate::model::reason::Reason;
+use crate::model::time::{Span, Timestamp};
+use crate::plan::breaker::Went;
+use crate::plan::{self, Ask};
+use crate::rotation::phase::{Outcome, Phase};
+
+impl Engine {
+    pub(super) fn walked(&mut self, joined: Result<(Id, Walked), JoinError>) {
+        let now = self.world.clock.now();
+        let (id, walked) = match joined {
+            Ok((id, walked)) => (id, Some(walked)),
+            Err(error) => (error.id(), None),
+        };
+        let Some(at) = self.under_way.iter().position(|(task, _)| *task == id) else { return };
+        let (_, name) = self.under_way.swap_remove(at);
+        // A panic is a defect. The guards it held are free and the record says what was ordered,
+        // so it is read again like after a crash.
+        let (standing, failures) = match walked {
+            Some(walked) => (walked.standing, walked.failures),
+            None => {
+                tracing::error!(secret = %name, "a walk broke off: a defect, please report it");
+                let text = "a defect broke off its walk".to_owned();
+                (Standing::Unknown { reason: Reason::Defect, text }, Vec::new())
+            }
+        };
+        if let Standing::Unknown { reason, .. } = &standing {
+            self.trouble(Some(*reason).filter(|r| is_ours(*r)));
+        } else {
+            self.trouble(None);
+        }
+        self.note_outcome(&name, &standing, now);
+        let Some(entry) = self.ledger.get_mut(&name) else { return };
+        entry.busy = false;
+        entry.settle(standing, failures);
+        let waiting = entry.commands.pop_front();
+        self.ledger.count(&name);
+        self.changed.insert(name.clone());
+        match waiting {
+            Some(envelope) => self.dispatch(name, envelope),
+            None => self.schedule(&name, now),
+        }
+    }
+
+    /// Tells the breaker how a routine rotation went.
+    fn note_outcome(&mut self, name: &SecretName, standing: &Standing, now: Timestamp) {
+        let (Standing::Known { stored, .. }, Some(entry)) = (standing, self.ledger.get(name))
+        else {
+            return;
+        };
+        let before = entry.last_seen.as_ref().map(|stored| &stored.record.rotation);
+        let rotation = &stored.record.rotation;
+        let news = before.is_none_or(|b| b.id != rotation.id || !b.is_closed());
+        let Phase::Closed { outcome, .. } = &rotation.phase else { return };
+        if news && rotation.lane == Lane::Routine {
+            self.breaker.note(Went {
+                opened_at: rotation.opened_at,
+                known_at: now,
+                well: *outcome == Outcome::Done,
+            });
+        }
+    }
+
+    pub(super) fn progressed(&mut self, progress: Progress) {
+        let Progress { name, stored } = progress;
+        if let Some(entry) = self.ledger.get_mut(&name).filter(|entry| entry.busy) {
+            entry.last_seen = Some(stored);
+            self.ledger.count(&name);
+            self.changed.insert(name);
+        }
+    }
+
+    pub(super) fn command(&mut self, envelope: Envelope) {
+        let name = envelope.command.secret().clone();
+        let refusal = match self.ledger.get(&name) {
+            None => Some((RefusalKind::NotFound, Reason::Unmanaged, "no such secret")),
+            Some(entry) if entry.managed.is_none() => Some((
+                RefusalKind::Conflict,
+                Reason::Unmanaged,
+                "the secret is in Vault but not in the config",
+            )),
+            Some(_) if !self.health.loaded => Some((
+                RefusalKind::Unavailable,
+                Reason::VaultUnreachable,
+                "the records have not been read yet: Vault does not answer",
+            )),
+            Some(_) if self.world.gate.leads_for(Span::ZERO).is_err() => Some((
+                RefusalKind::Unavailable,
+                Reason::NoLease,
+                "this instance does not hold the lease: ask the one that does",
+            )),
+            Some(entry) if entry.commands.len() >= COMMANDS_MAX => Some((
+                RefusalKind::Unavailable,
+                Reason::Busy,
+                "too many commands wait for this secret",
+            )),
+            Some(_) => None,
+        };
+        if let Some((kind, reason, text)) = refusal {
+            let text = format!("{name}: {text}");
+            let _ = envelope.reply.send(Err(Refusal { kind, reason, possible_at: None, text }));
+            return;
+        }
+        match self.ledger.get_mut(&name) {
+            Some(entry) if entry.busy => entry.commands.push_back(envelope),
+            _ => self.dispatch(name, envelope),
+        }
+    }
+
+    fn dispatch(&mut self, name: SecretName, envelope: Envelope) {
+        let emergency = matches!(envelope.command, Command::Rotate { emergency: true, .. });
+        if matches!(envelope.command, Command::Rotate { emergency: false, .. })
+            && let Err(refusal) = self.may_start_by_hand(&name)
+        {
+            let _ = envelope.reply.send(Err(refusal));
+            let now = self.world.clock.now();
+            return self.schedule(&name, now);
+        }
+        let lane = if emergency { Lane::Emergency } else { self.lane_of(&name) };
+        self.walk(&name, lane, Task::Command(envelope));
+    }
+
+    fn lane_of(&self, name: &SecretName) -> Lane {
+        self.ledger.get(name).map_or(Lane::Routine, Entry::lane)
+    }
+
+    /// The planner's rules, for a person who asks for a routine rotation.
+    fn may_start_by_hand(&self, name: &SecretName) -> Result<(), Refusal> {
+        let Some(entry) = self.ledger.get(name) else { return Ok(()) };
+        let Some(managed) = entry.managed.as_deref() else { return Ok(()) };
+        if matches!(entry.standing, Standing::Unknown { .. }) {
+            return Ok(()); // the walk reads it first and judges then
+        }
+        let facts = ledger::facts(name, entry, managed);
+        let ask = Ask { lane: Lane::Routine, by_hand: true };
+        let now = self.world.clock.now();
+        plan::may_start(&facts, ask, &self.plan_limits(), now).map_err(|refusal| {
+            let plan::Refusal { reason, until } = refusal;
+            let text = format!("{name}: {}", reason.meaning().trim());
+            Refusal { kind: RefusalKind::Conflict, reason, possible_at: until, text }
+        })
+    }
+
+    /// Takes in the secrets of a new config. Nothing rotates because of it.
+    pub(super) fn reload(&mut self, managed: Vec<Managed>) {
+        let now = self.world.clock.now();
+        let kept: BTreeSet<SecretName> = managed.iter().map(|m| m.name.clone()).collect();
+        for name in self.ledger.names() {
+            if !kept.contains(&name)
+                && let Some(entry) = self.ledger.get_mut(&name)
+            {
+                entry.managed = None;
+                let never_was = matches!(entry.standing, Standing::Absent);
+                if never_was && !entry.busy {
+                    self.ledger.remove(&name);
+                }
+                self.changed.insert(name);
+            }
+        }
+        for managed in managed {
+            let name = managed.name.clone();
+            let new = Arc::new(managed);
+            match self.ledger.get_mut(&name) {
+                Some(entry) => {
+                    let same = entry.managed.as_ref().is_some_and(|old| old.cadence == new.cadence);
+                    if !same {
+                        entry.cadence_since = Some(now);
+                    }
+                    entry.managed = Some(new);
+                    // Read again, so that the rotation is told of new terms.
+                    if let Standing::Known { wait, .. } = &mut entry.standing {
+                        wait.until = Some(now);
+                    }
+                }
+                None => {
+                    let text = "not read yet".to_owned();
+                    let standing = Standing::Unknown { reason: Reason::NoLease, text };
+                    let mut entry = Entry::new(Some(new), standing);
+                    entry.cadence_since = Some(now);
+                    self.ledger.insert(name.clone(), entry);
+                }
+            }
+            self.ledger.wake_at(&name, Some(now));
+            self.changed.insert(name);
+        }
+    }
+}
+
+/// Whether the reason speaks of Vault or the lease, and not of one secret.
+fn is_ours(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::VaultSealed
+            | Reason::VaultUnreachable
+            | Reason::VaultDenied
+            | Reason::NoLease
+            | Reason::Throttled
+            | Reason::AuditUnwritable
+    )
+}

@@ -1,0 +1,67 @@
+//! Keeping the lease, and saying so to the gate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::gate::Leadership;
+use crate::model::id::Epoch;
+use crate::model::time::{Clock, Span};
+use crate::store::lease::{Lease, Standing};
+use crate::telemetry::metrics::Metrics;
+
+/// What the keeper of the lease needs.
+pub struct Keeper {
+    /// The lease.
+    pub lease: Lease,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where leadership is published.
+    pub leadership: watch::Sender<Option<Leadership>>,
+    /// The highest epoch that any record was seen with.
+    pub epoch_seen: Arc<AtomicU64>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Takes the lease as soon as it is free and renews it until told to stop; then gives it up. To be
+/// stopped only when nothing of ours is on its way any more.
+pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
+    let mut led = false;
+    loop {
+        keeper.lease.saw(Epoch(keeper.epoch_seen.load(Ordering::Relaxed)));
+        match keeper.lease.step().await {
+            Ok(Standing::Held { epoch }) => tracing::debug!(%epoch, "the lease is ours"),
+            Ok(Standing::Waiting { holder }) => tracing::debug!(?holder, "another leads"),
+            Err(error) => tracing::warn!("the lease could not be renewed: {error}"),
+        }
+        let leadership = standing(&keeper);
+        if leadership.is_some() != led {
+            led = leadership.is_some();
+            let change = if led { "taken" } else { "lost" };
+            tracing::info!(epoch = ?leadership.map(|l| l.epoch), "lease {change}");
+            keeper.metrics.lease_changed(change, led);
+        }
+        keeper.leadership.send_replace(leadership);
+        let pause = keeper.lease.due().since(keeper.clock.steady());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(pause.max(Span(10)).to_std()) => {}
+        }
+    }
+    keeper.leadership.send_replace(None);
+    if let Err(error) = keeper.lease.release().await {
+        tracing::warn!("the lease could not be given up, others wait for its end: {error}");
+    }
+}
+
+fn standing(keeper: &Keeper) -> Option<Leadership> {
+    let epoch = keeper.lease.epoch()?;
+    let now = keeper.clock.steady();
+    let until = now.plus(keeper.lease.remaining());
+    let destructive_from = now.plus(keeper.lease.destructive_in()?);
+    Some(Leadership { epoch, until, destructive_from })
+}

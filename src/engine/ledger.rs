@@ -1,0 +1,238 @@
+//! All secrets in memory: where each stands, what waits for it, and when to look again.
+//!
+//! The ledger is a cache of Vault and nothing more; whatever it says can be read again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::engine::command::Envelope;
+use crate::engine::managed::Managed;
+use crate::engine::opening;
+use crate::engine::snapshot::FailureView;
+use crate::engine::walk::Standing;
+use crate::model::id::SecretName;
+use crate::model::policy::Lane;
+use crate::model::time::{Span, Timestamp};
+use crate::plan::facts::{Current, Facts, Open};
+use crate::rotation::phase::{Outcome, Phase};
+use crate::rotation::{ACCEPTED_MAX, Rotation};
+use crate::store::Stored;
+
+/// Commands that may wait for one secret: people, not programs, send them.
+pub(super) const COMMANDS_MAX: usize = 16;
+
+/// Failures that status shows for one secret.
+pub(super) const FAILURES_MAX: usize = 10;
+
+/// Waits between tries at reading a record that could not be read.
+const RELOAD_PAUSES: [Span; 6] =
+    [Span(500), Span(1_000), Span(2_000), Span(5_000), Span(10_000), Span(30_000)];
+
+/// One secret in memory.
+pub(super) struct Entry {
+    /// What the config says of it; none if it is only in Vault.
+    pub(super) managed: Option<Arc<Managed>>,
+    /// Where it stands.
+    pub(super) standing: Standing,
+    /// The last record that was seen, whatever became of it since: what status shows while Vault
+    /// is away.
+    pub(super) last_seen: Option<Stored>,
+    /// A walk is under way.
+    pub(super) busy: bool,
+    /// Commands that wait for the walk to end.
+    pub(super) commands: VecDeque<Envelope>,
+    /// The last failures, newest last.
+    pub(super) failures: VecDeque<FailureView>,
+    /// When the config gave it the cadence it has, if that was after the start.
+    pub(super) cadence_since: Option<Timestamp>,
+    reloads: usize,
+    wake: Option<Timestamp>,
+    /// The lane in which its rotation counts as on the move.
+    moving: Option<Lane>,
+}
+
+/// All secrets.
+#[derive(Default)]
+pub(super) struct Ledger {
+    entries: BTreeMap<SecretName, Entry>,
+    /// Rotations on the move: routine, emergency.
+    moving: (u32, u32),
+    wakes: BTreeSet<(Timestamp, SecretName)>,
+}
+
+impl Entry {
+    pub(super) fn new(managed: Option<Arc<Managed>>, standing: Standing) -> Entry {
+        Entry {
+            managed,
+            standing,
+            last_seen: None,
+            busy: false,
+            commands: VecDeque::new(),
+            failures: VecDeque::new(),
+            cadence_since: None,
+            reloads: 0,
+            wake: None,
+            moving: None,
+        }
+    }
+
+    /// The record, if what memory says of it still counts.
+    pub(super) fn known(&self) -> Option<&Stored> {
+        match &self.standing {
+            Standing::Known { stored, .. } => Some(stored),
+            _ => None,
+        }
+    }
+
+    /// The lane in which its next walk runs.
+    pub(super) fn lane(&self) -> Lane {
+        let rotation = self.last_seen.as_ref().map(|stored| &stored.record.rotation);
+        match rotation {
+            Some(rotation) if !rotation.is_closed() => rotation.lane,
+            _ => Lane::Routine,
+        }
+    }
+
+    /// Takes in where a walk left it.
+    pub(super) fn settle(&mut self, standing: Standing, failures: Vec<FailureView>) {
+        self.reloads = match &standing {
+            Standing::Unknown { .. } => self.reloads.saturating_add(1),
+            _ => 0,
+        };
+        if let Standing::Known { stored, .. } = &standing {
+            self.last_seen = Some(stored.clone());
+        }
+        self.standing = standing;
+        self.failures.extend(failures);
+        while self.failures.len() > FAILURES_MAX {
+            self.failures.pop_front();
+        }
+    }
+
+    /// When its rotation, or the record itself, is to be looked at again.
+    pub(super) fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.standing {
+            Standing::Known { wait, .. } => wait.until,
+            Standing::Unknown { .. } => {
+                let row = self.reloads.saturating_sub(1).min(RELOAD_PAUSES.len() - 1);
+                Some(now + RELOAD_PAUSES[row])
+            }
+            Standing::Absent | Standing::Unreadable { .. } => None,
+        }
+    }
+}
+
+impl Ledger {
+    pub(super) fn get(&self, name: &SecretName) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &SecretName) -> Option<&mut Entry> {
+        self.entries.get_mut(name)
+    }
+
+    pub(super) fn insert(&mut self, name: SecretName, entry: Entry) {
+        self.entries.insert(name, entry);
+    }
+
+    /// Rotations on the move: routine, emergency. One that only waits in its overlap is not.
+    pub(super) fn moving(&self) -> (u32, u32) {
+        self.moving
+    }
+
+    /// Counts a secret anew after it changed.
+    pub(super) fn count(&mut self, name: &SecretName) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let rotation = entry.last_seen.as_ref().map(|stored| &stored.record.rotation);
+        let moves = |r: &&Rotation| !r.is_closed() && !matches!(r.phase, Phase::Overlap { .. });
+        let now = rotation.filter(moves).map(|rotation| rotation.lane);
+        for (lane, change) in [(entry.moving, -1), (now, 1)] {
+            let count = match lane {
+                Some(Lane::Routine) => &mut self.moving.0,
+                Some(Lane::Emergency) => &mut self.moving.1,
+                None => continue,
+            };
+            *count = count.saturating_add_signed(change);
+        }
+        entry.moving = now;
+    }
+
+    pub(super) fn names(&self) -> Vec<SecretName> {
+        self.entries.keys().cloned().collect()
+    }
+
+    pub(super) fn remove(&mut self, name: &SecretName) {
+        self.wake_at(name, None);
+        self.entries.remove(name);
+    }
+
+    /// Sets when a secret is to be looked at again.
+    pub(super) fn wake_at(&mut self, name: &SecretName, at: Option<Timestamp>) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        if let Some(old) = entry.wake.take() {
+            self.wakes.remove(&(old, name.clone()));
+        }
+        if let Some(at) = at {
+            entry.wake = Some(at);
+            self.wakes.insert((at, name.clone()));
+        }
+    }
+
+    /// The next moment at which anything is to be looked at.
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out what is due.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<SecretName> {
+        let mut due = Vec::new();
+        while let Some((at, name)) = self.wakes.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.wake_at(&name, None);
+            due.push(name);
+        }
+        due
+    }
+}
+
+/// What the planner may know about a secret.
+pub(super) fn facts<'a>(name: &'a SecretName, entry: &Entry, managed: &'a Managed) -> Facts<'a> {
+    let mut facts = Facts::new(name, &managed.cadence);
+    facts.cadence_since = entry.cadence_since;
+    facts.initial = managed.initial;
+    facts.priority = managed.priority;
+    match &entry.standing {
+        Standing::Absent => {}
+        Standing::Unknown { .. } | Standing::Unreadable { .. } => facts.reconcile_required = true,
+        Standing::Known { stored, .. } => {
+            facts.last_scheduled = Some(stored.record.last_scheduled);
+            fill_in_rotation(&mut facts, &stored.record.rotation);
+        }
+    }
+    facts
+}
+
+fn fill_in_rotation(facts: &mut Facts<'_>, rotation: &Rotation) {
+    let current = rotation.current().and_then(|id| rotation.versions.get(&id));
+    facts.current = current.map(|version| Current {
+        promoted_at: version.promoted_at.unwrap_or(version.staged_at),
+        tainted_at: version.taint.as_ref().map(|taint| taint.at),
+    });
+    facts.open = (!rotation.is_closed()).then(|| Open {
+        promoted: matches!(
+            rotation.phase,
+            Phase::Switch { .. }
+                | Phase::Overlap { .. }
+                | Phase::Retire { .. }
+                | Phase::Revoke { .. }
+        ),
+        possible_at: opening::possible_at(rotation),
+    });
+    facts.unwound_at = match &rotation.phase {
+        Phase::Closed { outcome: Outcome::Unwound { .. }, at } => Some(*at),
+        _ => None,
+    };
+    facts.full = rotation.outgoing.len() + 1 >= ACCEPTED_MAX;
+}

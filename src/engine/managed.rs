@@ -1,0 +1,58 @@
+//! One configured secret as the engine needs it: what was decided, and the drivers that act.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::driver::issuer::Issuer;
+use crate::driver::target::Target;
+use crate::model::id::{SecretName, TargetName};
+use crate::model::target::TargetTerms;
+use crate::plan::cadence::Cadence;
+use crate::plan::facts::Initial;
+use crate::rotation::Terms;
+
+/// A secret that the config names.
+pub struct Managed {
+    /// Its name.
+    pub name: SecretName,
+    /// Words to select it by.
+    pub tags: Vec<String>,
+    /// Higher goes first when there is not room for all.
+    pub priority: u8,
+    /// What the next rotation is opened under.
+    pub terms: Terms,
+    /// When it is rotated.
+    pub cadence: Cadence,
+    /// How it begins, without a record.
+    pub initial: Initial,
+    /// Its issuer.
+    pub issuer: Arc<dyn Issuer>,
+    /// The issuer's lane: drivers that share one share its limits.
+    pub issuer_lane: String,
+    /// Its targets.
+    pub targets: BTreeMap<TargetName, ManagedTarget>,
+}
+
+/// A target that the config names.
+pub struct ManagedTarget {
+    /// How it is dealt with.
+    pub terms: TargetTerms,
+    /// Its driver.
+    pub driver: Arc<dyn Target>,
+    /// Its lane: targets on the same host share its limits.
+    pub lane: String,
+}
+
+impl fmt::Debug for Managed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Managed({})", self.name)
+    }
+}
+
+impl Managed {
+    /// The targets as a rotation is opened with them.
+    pub fn target_terms(&self) -> BTreeMap<TargetName, TargetTerms> {
+        self.targets.iter().map(|(name, target)| (name.clone(), target.terms.clone())).collect()
+    }
+}

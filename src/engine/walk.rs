@@ -1,0 +1,377 @@
+//! One secret, from where it stands to where it has to wait: decide, gate, execute, record.
+//!
+//! A walk owns its secret while it runs; the engine starts no second one. It ends at the first
+//! wait, or when the record cannot be written: then nothing it knows counts any more, and the next
+//! walk reads the record again. That is all the recovery there is.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+
+use crate::engine::command::Envelope;
+use crate::engine::commands;
+use crate::engine::execute::{Executed, Execution, Materials};
+use crate::engine::gate::{Permit, Shut};
+use crate::engine::managed::Managed;
+use crate::engine::snapshot::FailureView;
+use crate::engine::world::World;
+use crate::model::id::{SecretName, VersionId};
+use crate::model::policy::Lane;
+use crate::model::reason::Reason;
+use crate::model::time::Timestamp;
+use crate::plan::Start;
+use crate::rotation::Rotation;
+use crate::rotation::apply::apply;
+use crate::rotation::decide::{Next, Wait, Why, decide};
+use crate::rotation::effect::Effect;
+use crate::rotation::event::{Event, Happening};
+use crate::rotation::phase::{Phase, Staging};
+use crate::store::{StoreError, Stored};
+
+/// Steps after which a walk yields its place even if it could go on: no secret may keep the
+/// others waiting for ever, whatever its record says.
+const STEPS_MAX: usize = 200;
+
+/// What a walk is started for.
+pub(super) enum Task {
+    /// To go on.
+    GoOn,
+    /// To open a rotation that the planner asked for.
+    Start(Start),
+    /// To carry out a command.
+    Command(Envelope),
+}
+
+/// Where a walk left its secret.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    /// There is no record.
+    Absent,
+    /// Durable, and waiting.
+    Known { stored: Stored, wait: Wait },
+    /// The record could not be read or written; what it says now is not known.
+    Unknown { reason: Reason, text: String },
+    /// The record is there and cannot be used before a person has looked.
+    Unreadable { text: String },
+}
+
+/// The end of a walk.
+pub(super) struct Walked {
+    pub(super) standing: Standing,
+    pub(super) failures: Vec<FailureView>,
+}
+
+/// A sign of life in between, for those who watch.
+pub(super) struct Progress {
+    pub(super) name: SecretName,
+    pub(super) stored: Stored,
+}
+
+/// One secret under way.
+pub(super) struct Walk {
+    pub(super) world: Arc<World>,
+    pub(super) managed: Arc<Managed>,
+    pub(super) progress: mpsc::UnboundedSender<Progress>,
+    pub(super) failures: Vec<FailureView>,
+    materials: Materials,
+    /// Memory is ahead of Vault.
+    dirty: bool,
+}
+
+/// Why a walk ends before it has to wait.
+pub(super) enum Broken {
+    /// The gate is shut, or Vault.
+    Shut(Shut),
+    /// The machine was told something it does not know: a defect, and the record is left alone.
+    Defect(String),
+}
+
+impl From<Shut> for Broken {
+    fn from(shut: Shut) -> Broken {
+        Broken::Shut(shut)
+    }
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Broken {
+        Broken::Shut(Shut::Store(error))
+    }
+}
+
+impl Walk {
+    pub(super) fn new(
+        world: Arc<World>,
+        managed: Arc<Managed>,
+        progress: mpsc::UnboundedSender<Progress>,
+    ) -> Walk {
+        let materials = Materials::default();
+        Walk { world, managed, progress, failures: Vec::new(), materials, dirty: false }
+    }
+
+    /// Runs to the next wait. `known` is the record as the last walk left it.
+    pub(super) async fn run(mut self, known: Option<Stored>, lane: Lane, task: Task) -> Walked {
+        let world = Arc::clone(&self.world);
+        let _place = world.places.walk(lane).await;
+        let standing = match self.walk(known, task).await {
+            Ok(standing) => standing,
+            Err(Broken::Shut(Shut::Store(StoreError::Unreadable { place, what }))) => {
+                Standing::Unreadable { text: format!("{place} cannot be used: {what}") }
+            }
+            Err(Broken::Shut(shut)) => {
+                tracing::warn!(secret = %self.managed.name, "the record is not known: {shut}");
+                Standing::Unknown { reason: shut.failure().reason, text: shut.to_string() }
+            }
+            Err(Broken::Defect(text)) => Standing::Unreadable { text },
+        };
+        Walked { standing, failures: self.failures }
+    }
+
+    async fn walk(&mut self, known: Option<Stored>, task: Task) -> Result<Standing, Broken> {
+        let fresh = known.is_none();
+        let loaded = match known {
+            Some(stored) => Some(stored),
+            None => self.world.store.load(&self.managed.name).await?,
+        };
+        let stored = match task {
+            Task::GoOn => loaded,
+            Task::Start(start) => self.start(loaded, start)?,
+            Task::Command(envelope) => commands::carry_out(self, loaded, envelope).await?,
+        };
+        let Some(mut stored) = stored else { return Ok(Standing::Absent) };
+        if fresh {
+            self.sweep_unnamed(&stored).await?;
+        }
+        self.take_in_config(&mut stored)?;
+        let wait = self.go_on(&mut stored).await?;
+        Ok(Standing::Known { stored, wait })
+    }
+
+    /// Decide, do, record, until there is something to wait for.
+    async fn go_on(&mut self, stored: &mut Stored) -> Result<Wait, Broken> {
+        for _ in 0..STEPS_MAX {
+            let now = self.world.clock.now();
+            match decide(&stored.record.rotation, now) {
+                Next::Record(event) => self.take(stored, event)?,
+                Next::Do(effects) => {
+                    if let Some(wait) = self.perform(stored, effects).await? {
+                        self.save(stored).await?;
+                        return Ok(wait);
+                    }
+                }
+                Next::Wait(wait) => {
+                    self.save(stored).await?;
+                    return Ok(wait);
+                }
+            }
+        }
+        self.save(stored).await?;
+        let now = self.world.clock.now();
+        Ok(Wait { until: Some(now), why: Why::Propagation, needs_human: None })
+    }
+
+    /// Orders the effects and takes in what becomes of them. Answers a wait if none of them may
+    /// start yet.
+    async fn perform(
+        &mut self,
+        stored: &mut Stored,
+        effects: Vec<Effect>,
+    ) -> Result<Option<Wait>, Broken> {
+        let at = self.world.clock.now();
+        let needs_intent = effects.iter().any(Effect::needs_intent);
+        if needs_intent {
+            let what = Happening::Intended { effects: effects.clone() };
+            self.take(stored, Event { at, what })?;
+            self.save(stored).await?;
+        }
+        let mut passed: Vec<(Effect, Permit)> = Vec::new();
+        let mut later: Option<Timestamp> = None;
+        for effect in effects {
+            match self.world.gate.pass(&stored.record, &effect).await {
+                Ok(permit) => passed.push((effect, permit)),
+                Err(Shut::TakeoverWait(wait)) => later = Some(at + wait),
+                Err(Shut::Held) => later = later.or(Some(at)),
+                Err(shut) => return Err(shut.into()),
+            }
+        }
+        if passed.is_empty() {
+            let why = Why::Retry { reason: Reason::NoLease };
+            return Ok(Some(Wait { until: later, why, needs_human: None }));
+        }
+        self.execute(stored, passed).await?;
+        Ok(None)
+    }
+
+    async fn execute(
+        &mut self,
+        stored: &mut Stored,
+        passed: Vec<(Effect, Permit)>,
+    ) -> Result<(), Broken> {
+        let world = Arc::clone(&self.world);
+        let managed = Arc::clone(&self.managed);
+        let effects: Vec<Effect> = passed.iter().map(|(effect, _)| effect.clone()).collect();
+        let rotation = &stored.record.rotation;
+        let materials = self.materials.prepare(&world, rotation, &managed.name, &effects).await?;
+        let execution = Execution { world: &world, managed: &managed, rotation, materials };
+        let executed = join_all(effects.iter().map(|effect| execution.execute(effect))).await;
+        for ((effect, permit), (executed, fresh)) in passed.into_iter().zip(executed) {
+            if let Some((version, saved)) = fresh {
+                self.materials.put(version, Arc::new(saved));
+            }
+            self.take_outcome(stored, effect, permit, executed).await?;
+        }
+        self.publish(stored);
+        Ok(())
+    }
+
+    async fn take_outcome(
+        &mut self,
+        stored: &mut Stored,
+        effect: Effect,
+        permit: Permit,
+        executed: Executed,
+    ) -> Result<(), Broken> {
+        let failure = match &executed.happening {
+            Happening::Failed { failure, .. } => Some(*failure),
+            _ => None,
+        };
+        let failed = failure.map(|failure| failure.reason);
+        let at = self.world.clock.now();
+        if let (Some(reason), Some(text)) = (failed, executed.text) {
+            let name = &self.managed.name;
+            tracing::warn!(secret = %name, effect = %effect, reason = %reason, "{text}");
+            self.failures.push(FailureView { effect: effect.to_string(), reason, text, at });
+        }
+        // The outcome is known whether or not the line can be written.
+        let line = self.world.gate.outcome(permit, &stored.record, &effect, failure).await;
+        let result = failed.map_or("ok", Reason::code);
+        if let Ok(took) = &line {
+            self.world.metrics.effect_ended(effect.name(), result, *took);
+        }
+        self.take(stored, Event { at, what: executed.happening })?;
+        line.map(drop).map_err(Broken::from)
+    }
+
+    /// Takes an event into the rotation, in memory.
+    pub(super) fn take(&mut self, stored: &mut Stored, event: Event) -> Result<(), Broken> {
+        let before = &stored.record.rotation;
+        let name = &self.managed.name;
+        let what = event.what.name();
+        let at = event.at;
+        let after = apply(before.clone(), event).map_err(|illegal| {
+            tracing::error!(secret = %name, rotation = %before.id, "{illegal}");
+            Broken::Defect(format!("a defect: {illegal}; please report it"))
+        })?;
+        if before.phase.name() != after.phase.name() {
+            tracing::info!(
+                secret = %name, rotation = %before.id, event = what,
+                from = before.phase.name(), to = after.phase.name(), "phase"
+            );
+            self.world.metrics.phase_ended(before.phase.name(), at.since(before.opened_at));
+            if let Phase::Closed { outcome, .. } = &after.phase {
+                let outcome = commands::outcome_name(outcome);
+                let trigger = commands::trigger_name(&after.trigger);
+                self.world.metrics.rotation_closed(trigger, outcome);
+            }
+        }
+        self.dirty |= !only_refreshes(before, &after);
+        stored.record.rotation = after;
+        Ok(())
+    }
+
+    /// Makes memory durable, if it is ahead.
+    pub(super) async fn save(&mut self, stored: &mut Stored) -> Result<(), Broken> {
+        if self.dirty {
+            self.world.gate.save(stored).await?;
+            self.dirty = false;
+            self.publish(stored);
+        }
+        Ok(())
+    }
+
+    /// Marks a record that was changed other than by an event: created, or given another rotation.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    fn publish(&self, stored: &Stored) {
+        let progress = Progress { name: self.managed.name.clone(), stored: stored.clone() };
+        // Nobody listening any more means that the engine is gone, and this walk with it.
+        let _ = self.progress.send(progress);
+    }
+
+    fn start(&mut self, loaded: Option<Stored>, start: Start) -> Result<Option<Stored>, Broken> {
+        let opened = commands::open_planned(&self.world, &self.managed, loaded.clone(), start);
+        match opened {
+            Ok(stored) => {
+                self.touch();
+                Ok(Some(stored))
+            }
+            Err(refusal) => {
+                tracing::info!(secret = %self.managed.name, reason = %refusal.reason, "{refusal}");
+                Ok(loaded)
+            }
+        }
+    }
+
+    /// Tells the rotation what the config says now, if that is something new.
+    fn take_in_config(&mut self, stored: &mut Stored) -> Result<(), Broken> {
+        let rotation = &stored.record.rotation;
+        let targets = self.managed.target_terms();
+        let terms = self.managed.terms.clone();
+        let same_targets = rotation
+            .targets
+            .iter()
+            .map(|(name, target)| (name, !target.removed))
+            .eq(targets.keys().map(|name| (name, true)));
+        let same_terms = !rotation.is_closed()
+            || (rotation.terms == terms
+                && rotation.targets.iter().all(|(n, t)| targets.get(n) == Some(&t.terms)));
+        if same_targets && same_terms {
+            return Ok(());
+        }
+        let what = Happening::TermsChanged { terms, targets: targets.into_iter().collect() };
+        self.take(stored, Event { at: self.world.clock.now(), what })
+    }
+
+    /// Deletes material that no record names: made for a rotation that was never recorded.
+    async fn sweep_unnamed(&mut self, stored: &Stored) -> Result<(), Broken> {
+        let name = &self.managed.name;
+        let rotation = &stored.record.rotation;
+        let staging = match &rotation.phase {
+            Phase::Stage { version, step } if *step != Staging::Preflight => Some(*version),
+            _ => None,
+        };
+        let named = |version: &VersionId| {
+            rotation.versions.contains_key(version) || staging == Some(*version)
+        };
+        let unnamed = self.world.store.list_material(name).await?;
+        for version in unnamed.into_iter().filter(|version| !named(version)) {
+            let effect = Effect::Forget { version };
+            let permit = match self.world.gate.pass(&stored.record, &effect).await {
+                Ok(permit) => permit,
+                Err(Shut::TakeoverWait(_) | Shut::Held) => return Ok(()),
+                Err(shut) => return Err(shut.into()),
+            };
+            let result = self.world.store.forget_material(name, version).await;
+            let failed = result.as_ref().err().map(StoreError::failure);
+            self.world.gate.outcome(permit, &stored.record, &effect, failed).await?;
+            result?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the two differ only in when the same was seen again. That is worth knowing and not
+/// worth a write.
+fn only_refreshes(before: &Rotation, after: &Rotation) -> bool {
+    let mut after = after.clone();
+    for (name, target) in &mut after.targets {
+        let Some(old) = before.targets.get(name) else { return false };
+        target.asked_at = old.asked_at;
+        if let (Some(new), Some(old)) = (&mut target.evidence, &old.evidence) {
+            new.at = old.at;
+        }
+    }
+    after == *before
+}

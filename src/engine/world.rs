@@ -1,0 +1,29 @@
+//! What the engine's parts share: the store, the clock, the gate, the limits.
+
+use std::sync::Arc;
+
+use crate::engine::gate::Gate;
+use crate::engine::limits::{Limits, Places};
+use crate::model::fingerprint::FingerprintKey;
+use crate::model::time::{Clock, Entropy, Span};
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+
+/// Everything that a walk needs and does not own.
+pub(super) struct World {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) fingerprints: FingerprintKey,
+    pub(super) gate: Gate,
+    pub(super) limits: Limits,
+    pub(super) places: Places,
+    pub(super) metrics: Metrics,
+}
+
+impl World {
+    /// Lets time pass.
+    pub(super) async fn pause(&self, span: Span) {
+        tokio::time::sleep(span.to_std()).await;
+    }
+}
