@@ -12,6 +12,7 @@ mod lease;
 mod net;
 mod record;
 mod registry;
+mod sim;
 mod store;
 mod support;
 mod systemd;

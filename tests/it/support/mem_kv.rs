@@ -73,6 +73,13 @@ impl MemKv {
         self.paths().get(at).map_or(0, |versions| versions.newest)
     }
 
+    /// The newest content of every path of a mount below a folder.
+    pub(crate) fn contents_under(&self, mount: &str, folder: &str) -> Vec<String> {
+        let paths = self.paths();
+        let below = paths.iter().filter(|(at, _)| at.mount == mount && at.path.starts_with(folder));
+        below.filter_map(|(_, v)| v.live(v.newest).map(Value::to_string)).collect()
+    }
+
     /// Every place whose content mentions the text, soft-deleted versions included: what a search
     /// of all KV versions of all paths finds.
     pub(crate) fn mentions(&self, text: &str) -> Vec<(KvPath, u64)> {

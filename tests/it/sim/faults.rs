@@ -1,0 +1,105 @@
+//! What can go wrong at a boundary: between the engine and Vault, an issuer or a target.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::sim::world::World;
+
+/// One way for a call to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing goes wrong.
+    None,
+    /// The process dies before anything is done.
+    CrashBefore,
+    /// It is done, and the process dies before it learns of it.
+    CrashAfter,
+    /// It is refused; nothing is done.
+    Refuse,
+    /// It is done, and the answer says that it may not be.
+    DoAndLose,
+    /// It is done, and the answer says that it failed.
+    DoAndLie,
+    /// It is done twice.
+    Twice,
+    /// The answer is lost, and it is done a while later.
+    Late,
+}
+
+const ALL: [Fault; 7] = [
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::Refuse,
+    Fault::DoAndLose,
+    Fault::DoAndLie,
+    Fault::Twice,
+    Fault::Late,
+];
+
+/// How a call ended for the caller.
+pub(super) enum Answer<T> {
+    /// As it was.
+    Honest(T),
+    /// Nothing happened.
+    Refused,
+    /// Nobody can tell.
+    Lost,
+    /// It is said to have failed.
+    Lied,
+}
+
+impl World {
+    /// The fault of the next boundary.
+    pub(super) fn next_fault(&self, what: &str) -> Fault {
+        let boundary = self.count_boundary();
+        let planned = self.state().planned.get(&boundary).copied();
+        let fault = match planned {
+            Some(fault) => fault,
+            None if self.faults_on() && self.chance.permille(self.fault_rate()) => {
+                *self.chance.pick(&ALL)
+            }
+            None => Fault::None,
+        };
+        if fault != Fault::None {
+            self.note(&format!("#{boundary} {what}: {fault:?}"));
+        }
+        fault
+    }
+
+    /// Carries out a call with its fault. `act` is what happens in the world, all at once.
+    pub(super) async fn boundary<T: Send + 'static>(
+        &self,
+        what: &str,
+        act: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Answer<T> {
+        let fault = self.next_fault(what);
+        tokio::time::sleep(self.chance.millis(40)).await;
+        match fault {
+            Fault::CrashBefore => return self.die().await,
+            Fault::Refuse => return Answer::Refused,
+            Fault::Late => {
+                let after = Duration::from_secs(1) + self.chance.millis(20_000);
+                // It lands whatever becomes of the process that sent it.
+                self.land_later(after, Box::new(move || drop(act())));
+                return Answer::Lost;
+            }
+            _ => {}
+        }
+        let done = act();
+        match fault {
+            Fault::CrashAfter => return self.die().await,
+            Fault::DoAndLose => return Answer::Lost,
+            Fault::DoAndLie => return Answer::Lied,
+            Fault::Twice => drop(act()),
+            _ => {}
+        }
+        tokio::time::sleep(self.chance.millis(20)).await;
+        Answer::Honest(done)
+    }
+
+    /// The process is dead: nothing of it ever goes on.
+    fn die<T>(&self) -> impl Future<Output = Answer<T>> + Send + use<T> {
+        self.crash();
+        std::future::pending()
+    }
+}

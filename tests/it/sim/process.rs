@@ -1,0 +1,171 @@
+//! The real engine in the simulated world: started, crashed, started again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
+use rotord::engine::leader::{self, Keeper};
+use rotord::engine::limits::Limits;
+use rotord::engine::managed::{Managed, ManagedTarget};
+use rotord::engine::snapshot::Snapshot;
+use rotord::engine::{Doors, Engine, Parts};
+use rotord::model::id::{InstanceId, SecretName, TargetName};
+use rotord::model::target::TargetTerms;
+use rotord::model::time::{Clock, Entropy, Span};
+use rotord::plan::budget::Budget;
+use rotord::plan::cadence::Cadence;
+use rotord::plan::facts::Initial;
+use rotord::rotation::Terms;
+use rotord::store::Store;
+use rotord::store::kv::KvStore;
+use rotord::store::lease::{Lease, LeaseConfig, TTL};
+use rotord::telemetry::metrics::Metrics;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::sim::issuer::SimIssuer;
+use crate::sim::target::SimTarget;
+use crate::sim::time::Chance;
+use crate::sim::vault::SimVault;
+use crate::sim::world::{SimAudit, World};
+
+/// One configured secret of the scenario.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) name: SecretName,
+    pub(super) terms: Terms,
+    pub(super) targets: BTreeMap<TargetName, TargetTerms>,
+    pub(super) cadence: Cadence,
+}
+
+impl Setup {
+    /// The same secret, rotated by hand only: what can come to rest.
+    pub(super) fn without_schedule(&self) -> Setup {
+        Setup { cadence: Cadence::default(), ..self.clone() }
+    }
+}
+
+/// A running rotord.
+pub(super) struct Process {
+    tasks: JoinSet<()>,
+    commands: mpsc::Sender<Envelope>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    _reloads: mpsc::Sender<Vec<Managed>>,
+}
+
+struct SharedChance(Arc<World>);
+
+impl Entropy for SharedChance {
+    fn fill(&self, buffer: &mut [u8]) {
+        Chance::fill(&self.0.chance, buffer);
+    }
+}
+
+impl Process {
+    /// Starts one. Nothing of an earlier one is known to it but what lies in Vault.
+    pub(super) async fn start(world: &Arc<World>, setups: &[Setup]) -> Process {
+        world.note("-- start --");
+        let clock: Arc<dyn Clock> = Arc::new(world.clock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SharedChance(Arc::clone(world)));
+        let kv = Arc::new(SimVault { world: Arc::clone(world) });
+        let store = KvStore::new(kv.clone(), "rotord", Arc::clone(&entropy));
+        let fingerprints = loop {
+            match store.fingerprint_key("1").await {
+                Ok(key) => break key,
+                Err(_) => tokio::time::sleep(Span(500).to_std()).await,
+            }
+        };
+        let (leadership, leads) = watch::channel(None);
+        let (commands, commands_in) = mpsc::channel(16);
+        let (reloads, reloads_in) = mpsc::channel(1);
+        let instance = InstanceId("sim".to_owned());
+        let epoch_seen = Arc::new(AtomicU64::new(0));
+        let metrics = Metrics::new("sim", clock.now());
+        let limits = Limits::default();
+        let config = LeaseConfig {
+            mount: "rotord".to_owned(),
+            instance: instance.clone(),
+            ttl: TTL,
+            effect_timeout: limits.effect_timeout,
+        };
+        let lease = Lease::new(kv, Arc::clone(&clock), Arc::clone(&entropy), config);
+        let engine = Engine::new(Parts {
+            store: Arc::new(store),
+            clock: Arc::clone(&clock),
+            entropy,
+            fingerprints,
+            audit: Box::new(SimAudit(Arc::clone(world))),
+            leadership: leads,
+            epoch_seen: Arc::clone(&epoch_seen),
+            instance,
+            limits,
+            budget: Budget::default(),
+            metrics: metrics.clone(),
+            managed: setups.iter().map(|setup| managed(world, setup)).collect(),
+        });
+        let (snapshots_in, snapshots) = watch::channel(engine.snapshot());
+        let stop = CancellationToken::new();
+        let doors = Doors {
+            commands: commands_in,
+            reloads: reloads_in,
+            snapshots: snapshots_in,
+            turned: Box::new(|| ()),
+            stop: stop.clone(),
+        };
+        let keeper = Keeper { lease, clock, leadership, epoch_seen, metrics };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(leader::keep(keeper, stop));
+        tasks.spawn(engine.run(doors));
+        Process { tasks, commands, snapshots, _reloads: reloads }
+    }
+
+    /// Kills it, wherever it stands.
+    pub(super) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Asks for something and waits for the answer; none if the process dies before.
+    pub(super) async fn ask(&self, command: Command) -> Option<Result<Done, Refusal>> {
+        let (reply, answer) = oneshot::channel();
+        let actor = Actor("sim".to_owned());
+        self.commands.send(Envelope { actor, command, reply }).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+fn managed(world: &Arc<World>, setup: &Setup) -> Managed {
+    let target = |name: &TargetName, terms: &TargetTerms| ManagedTarget {
+        terms: terms.clone(),
+        driver: Arc::new(SimTarget {
+            world: Arc::clone(world),
+            secret: setup.name.clone(),
+            name: name.clone(),
+        }),
+        lane: name.to_string(),
+    };
+    Managed {
+        name: setup.name.clone(),
+        tags: Vec::new(),
+        priority: 0,
+        terms: setup.terms.clone(),
+        cadence: setup.cadence.clone(),
+        initial: Initial::Generate,
+        issuer: Arc::new(SimIssuer {
+            world: Arc::clone(world),
+            secret: setup.name.clone(),
+            capabilities: setup.terms.capabilities.clone(),
+        }),
+        issuer_lane: setup.name.to_string(),
+        targets: setup
+            .targets
+            .iter()
+            .map(|(name, terms)| (name.clone(), target(name, terms)))
+            .collect(),
+    }
+}
