@@ -1,11 +1,60 @@
-//! Wiring and shutdown.
+//! Wiring and shutdown: from a config to a running process, and in order back to nothing.
+//!
+//! Decides what is started before what, and stopped after what. A Vault that is away does not keep
+//! the process from starting: the socket is open first, and status says what is waited for.
 
-use std::path::Path;
+mod build;
+mod duties;
+mod reload;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use sd_notify::NotifyState;
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::api::{self, Api, Handle, Reload};
 use crate::config::problem::ConfigErrors;
+use crate::config::{self, Config};
+use crate::daemon::build::Built;
+use crate::daemon::reload::Reloader;
+use crate::driver::error::DriverError;
+use crate::driver::registry::{Channels, Context};
+use crate::driver::secret_ref::Secrets;
+use crate::engine::clock::{SystemClock, SystemEntropy};
+use crate::engine::command::{Envelope, QUEUE_LEN};
+use crate::engine::leader::{self, Keeper as LeaseKeeper};
+use crate::engine::managed::Managed;
+use crate::engine::snapshot::{Health, Snapshot};
+use crate::engine::{Doors, Engine, Parts};
+use crate::http::limits::Limits as HttpLimits;
+use crate::http::server;
+use crate::http::unix::{SocketSettings, UnixDoor};
+use crate::model::fingerprint::FingerprintKey;
+use crate::model::id::InstanceId;
+use crate::model::reason::Reason;
+use crate::model::time::{Clock, Entropy, Span};
+use crate::store::Store;
+use crate::store::audit::file::FileAudit;
+use crate::store::instance::Instance;
+use crate::store::kv::KvStore;
+use crate::store::lease::{Lease, LeaseConfig};
+use crate::telemetry::logs::{self, Logs};
+use crate::telemetry::metrics::Metrics;
+use crate::vault::Kv;
+use crate::vault::auth::Keeper as LoginKeeper;
+use crate::vault::client::Vault;
+
+/// The key that values are recognised with. It gets another id when it is changed.
+const FINGERPRINT_KEY: &str = "1";
+
+/// Pause between tries while Vault is away at the start.
+const START_PAUSE: Span = Span::from_secs(2);
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, Error)]
@@ -18,11 +67,380 @@ pub enum DaemonError {
     Part(String),
 }
 
+impl DaemonError {
+    fn part(error: impl std::fmt::Display) -> DaemonError {
+        DaemonError::Part(error.to_string())
+    }
+}
+
+impl From<DriverError> for DaemonError {
+    fn from(error: DriverError) -> DaemonError {
+        DaemonError::part(error)
+    }
+}
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
-/// [`DaemonError`] if it cannot start or go on.
-pub async fn run(config: &Path) -> Result<(), DaemonError> {
-    let _config = config::load(config, None)?;
-    Err(DaemonError::Part("the engine is not wired yet".into()))
+/// [`DaemonError`] if it cannot start.
+pub async fn run(path: &Path) -> Result<(), DaemonError> {
+    let credentials = credentials_directory();
+    let config = config::load(path, credentials.as_deref())?;
+    let logs = logs::init(config.daemon.log_format, &config.daemon.log_level);
+    let logs = logs.map_err(DaemonError::part)?;
+    harden();
+    for warning in &config.warnings {
+        tracing::warn!("{}", warning.in_file(&path.display().to_string()));
+    }
+    let stop = CancellationToken::new();
+    let mut signals = JoinSet::new();
+    let hangup = Arc::new(tokio::sync::Notify::new());
+    signals.spawn(watch_signals(stop.clone(), Arc::clone(&hangup))?);
+    let result = Daemon::open(path, config, credentials, logs).await?.run(stop, hangup).await;
+    signals.shutdown().await;
+    result
+}
+
+/// The unit's credentials directory, as systemd names it.
+pub fn credentials_directory() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "systemd says it in no other way")]
+    let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;
+    Some(PathBuf::from(directory))
+}
+
+/// No core dumps and no debuggers of the same user: memory holds secrets.
+fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!("core dumps could not be switched off: {error}");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("this process could not be made undumpable: {error}");
+    }
+}
+
+/// Turns signals into what they mean: TERM and INT stop, HUP reloads.
+fn watch_signals(
+    stop: CancellationToken,
+    hangup: Arc<tokio::sync::Notify>,
+) -> Result<impl Future<Output = ()>, DaemonError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::part)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::part)?;
+    let mut hangs_up = signal(SignalKind::hangup()).map_err(DaemonError::part)?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangs_up.recv() => hangup.notify_one(),
+            }
+        }
+        stop.cancel();
+    })
+}
+
+/// Everything that exists before Vault has answered once.
+struct Daemon {
+    path: PathBuf,
+    config: Config,
+    credentials: Option<PathBuf>,
+    logs: Logs,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    instance: Instance,
+    vault: Arc<Vault>,
+    login: LoginKeeper,
+    audit: FileAudit,
+    metrics: Metrics,
+    door: UnixDoor,
+}
+
+impl Daemon {
+    async fn open(
+        path: &Path,
+        config: Config,
+        credentials: Option<PathBuf>,
+        logs: Logs,
+    ) -> Result<Daemon, DaemonError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        let state = &config.daemon.state_directory;
+        let instance = Instance::open(state, entropy.as_ref()).map_err(DaemonError::part)?;
+        let ca_pem = config.vault.ca_file.as_deref().map(std::fs::read).transpose();
+        let ca_pem = ca_pem.map_err(|e| DaemonError::Part(format!("[vault] ca_file: {e}")))?;
+        let vault = Vault::new(&config.vault.settings(ca_pem), Arc::clone(&clock));
+        let vault = Arc::new(vault.map_err(DaemonError::part)?);
+        let auth = config.vault.auth.login(credentials.as_deref()).map_err(DaemonError::part)?;
+        let login = LoginKeeper::new(Arc::clone(&vault), auth, Arc::clone(&entropy));
+        let audit =
+            FileAudit::open(state, instance.id(), clock.now()).map_err(DaemonError::part)?;
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock.now());
+        let socket = SocketSettings {
+            path: config.daemon.socket.clone(),
+            mode: config.daemon.socket_mode,
+            group: config.daemon.socket_group.clone(),
+        };
+        let door = UnixDoor::open(&socket).await.map_err(DaemonError::part)?;
+        let path = path.to_owned();
+        Ok(Daemon {
+            path,
+            config,
+            credentials,
+            logs,
+            clock,
+            entropy,
+            instance,
+            vault,
+            login,
+            audit,
+            metrics,
+            door,
+        })
+    }
+
+    /// Socket first, then Vault, then the engine; and back in the opposite order.
+    async fn run(
+        self,
+        stop: CancellationToken,
+        hangup: Arc<tokio::sync::Notify>,
+    ) -> Result<(), DaemonError> {
+        let kv: Arc<dyn Kv> = Arc::<Vault>::clone(&self.vault);
+        let secrets = Secrets::new(Arc::clone(&kv), self.credentials.clone());
+        let channels = Channels::default().renewed(&self.config.channels)?;
+        let context = Context { kv: Arc::clone(&kv), secrets, channels };
+        // Made before anything runs, so that a config that cannot work ends the start.
+        let built = build::all(&self.config, &context)?;
+        let store = KvStore::new(kv, &self.config.vault.mount, Arc::clone(&self.entropy));
+        let (pipes, ends) = pipes(nothing_yet(&self.clock, self.instance.id()));
+        let Daemon { path, config, credentials, logs, login, audit, door, .. } = self;
+        let Daemon { clock, entropy, instance, vault, metrics, .. } = self;
+        let parts = Running { config, clock, entropy, instance, vault, metrics, context };
+
+        let served = CancellationToken::new();
+        let mut servers = JoinSet::new();
+        let router = api::router(parts.api(&pipes));
+        servers.spawn(server::serve(door, router, HttpLimits::default(), served.clone()));
+        notify(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
+
+        let out = CancellationToken::new();
+        let mut duties = JoinSet::new();
+        duties.spawn(login.keep(out.clone()));
+        let store = Arc::new(store);
+        let ready = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            key = first_contact(&store, &parts, &ends.snapshots) => Some(key),
+        };
+        if let Some(fingerprints) = ready {
+            let reloader = Reloader {
+                path,
+                credentials,
+                config: parts.config.clone(),
+                logs,
+                metrics: parts.metrics.clone(),
+                context: parts.context.clone(),
+                reloads: pipes.reloads.clone(),
+            };
+            duties.spawn(reloader.serve(ends.asks, hangup, out.clone()));
+            let audit = duties::Audited::new(audit, parts.metrics.clone());
+            parts.start_duties(&mut duties, &audit, &pipes, &out);
+            let doors = Doors {
+                commands: ends.commands,
+                reloads: ends.reloads,
+                snapshots: ends.snapshots,
+                turned: Box::new(|| notify(&[NotifyState::Watchdog])),
+                stop,
+            };
+            parts.lead_and_run(built, Memory { store, fingerprints }, audit, doors).await;
+        }
+        out.cancel();
+        while duties.join_next().await.is_some() {}
+        served.cancel();
+        while servers.join_next().await.is_some() {}
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The ends that everybody outside the engine holds.
+struct Pipes {
+    commands: mpsc::Sender<Envelope>,
+    asks: mpsc::Sender<Reload>,
+    reloads: mpsc::Sender<Vec<Managed>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// The ends that the engine and the reloader hold.
+struct Ends {
+    commands: mpsc::Receiver<Envelope>,
+    asks: mpsc::Receiver<Reload>,
+    reloads: mpsc::Receiver<Vec<Managed>>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+fn pipes(first: Arc<Snapshot>) -> (Pipes, Ends) {
+    let (commands, commands_end) = mpsc::channel(QUEUE_LEN);
+    let (asks, asks_end) = mpsc::channel(1);
+    let (reloads, reloads_end) = mpsc::channel(1);
+    let (snapshots_end, snapshots) = watch::channel(first);
+    let ends = Ends {
+        commands: commands_end,
+        asks: asks_end,
+        reloads: reloads_end,
+        snapshots: snapshots_end,
+    };
+    (Pipes { commands, asks, reloads, snapshots }, ends)
+}
+
+/// What lies in Vault and the engine remembers by.
+struct Memory {
+    store: Arc<KvStore>,
+    fingerprints: FingerprintKey,
+}
+
+/// What is shared by everything that runs.
+struct Running {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    instance: Instance,
+    vault: Arc<Vault>,
+    metrics: Metrics,
+    context: Context,
+}
+
+impl Running {
+    fn api(&self, pipes: &Pipes) -> Api {
+        let handle =
+            Handle { commands: pipes.commands.clone(), snapshots: pipes.snapshots.clone() };
+        Api {
+            handle,
+            reload: pipes.asks.clone(),
+            metrics: self.metrics.clone(),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    fn start_duties(
+        &self,
+        duties: &mut JoinSet<()>,
+        audit: &duties::Audited<FileAudit>,
+        pipes: &Pipes,
+        out: &CancellationToken,
+    ) {
+        let anchor =
+            duties::anchor_of(&self.context.kv, &self.config.vault.mount, self.instance.id());
+        let clock = Arc::clone(&self.clock);
+        duties.spawn(duties::anchor(audit.clone(), anchor, clock, out.clone()));
+        let (metrics, vault) = (self.metrics.clone(), Arc::clone(&self.vault));
+        duties.spawn(duties::show(pipes.snapshots.clone(), metrics, vault, out.clone()));
+        let Context { channels, secrets, .. } = self.context.clone();
+        duties.spawn(duties::refresh_channels(channels, secrets, out.clone()));
+    }
+
+    /// Runs the engine under the lease, and gives the lease up when nothing is under way any more.
+    async fn lead_and_run(
+        &self,
+        built: Built,
+        memory: Memory,
+        audit: duties::Audited<FileAudit>,
+        doors: Doors,
+    ) {
+        let limits = build::limits(&self.config);
+        let epoch_seen = Arc::new(AtomicU64::new(0));
+        let (leadership, leads) = watch::channel(None);
+        let config = LeaseConfig {
+            mount: self.config.vault.mount.clone(),
+            instance: self.instance.id().clone(),
+            ttl: self.config.daemon.lease_ttl,
+            effect_timeout: limits.effect_timeout,
+        };
+        let (clock, entropy) = (Arc::clone(&self.clock), Arc::clone(&self.entropy));
+        let lease = Lease::new(Arc::clone(&self.context.kv), clock, entropy, config);
+        let keeper = LeaseKeeper {
+            lease,
+            clock: Arc::clone(&self.clock),
+            leadership,
+            epoch_seen: Arc::clone(&epoch_seen),
+            metrics: self.metrics.clone(),
+        };
+        let given_up = CancellationToken::new();
+        let mut leaders = JoinSet::new();
+        leaders.spawn(leader::keep(keeper, given_up.clone()));
+        let engine = Engine::new(Parts {
+            store: memory.store,
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            fingerprints: memory.fingerprints,
+            audit: Box::new(audit),
+            leadership: leads,
+            epoch_seen,
+            instance: self.instance.id().clone(),
+            limits,
+            budget: built.budget,
+            metrics: self.metrics.clone(),
+            managed: built.managed,
+        });
+        notify(&[NotifyState::Status("running")]);
+        engine.run(doors).await;
+        notify(&[NotifyState::Stopping]);
+        given_up.cancel();
+        while leaders.join_next().await.is_some() {}
+    }
+}
+
+/// What is read from Vault before the engine can run. Tries until it has it, and says meanwhile
+/// what is in the way.
+async fn first_contact(
+    store: &KvStore,
+    parts: &Running,
+    snapshots: &watch::Sender<Arc<Snapshot>>,
+) -> FingerprintKey {
+    loop {
+        let Context { channels, secrets, .. } = &parts.context;
+        let trouble = match store.fingerprint_key(FINGERPRINT_KEY).await {
+            Ok(key) => match channels.fetch(secrets).await {
+                Ok(()) => return key,
+                Err(error) => (error.reason, error.to_string()),
+            },
+            Err(error) => (error.failure().reason, error.to_string()),
+        };
+        let (reason, text): (Reason, String) = trouble;
+        tracing::warn!(reason = %reason, "not ready: {text}");
+        let now = parts.clock.now();
+        snapshots.send_modify(|snapshot| {
+            let mut health = snapshot.health.clone();
+            let since = health.trouble.filter(|(r, _)| *r == reason).map_or(now, |(_, at)| at);
+            health.trouble = Some((reason, since));
+            health.turned_at = now;
+            let secrets = Arc::clone(&snapshot.secrets);
+            *snapshot = Arc::new(Snapshot { at: now, health, secrets });
+        });
+        notify(&[NotifyState::Watchdog]);
+        tokio::time::sleep(START_PAUSE.to_std()).await;
+    }
+}
+
+fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<Snapshot> {
+    let at = clock.now();
+    let health = Health {
+        instance: instance.clone(),
+        started_at: at,
+        turned_at: at,
+        epoch: None,
+        trouble: Some((Reason::VaultUnreachable, at)),
+        loaded: false,
+        breaker_open: false,
+    };
+    Arc::new(Snapshot { at, health, secrets: Arc::default() })
+}
+
+/// Tells systemd, if it is there to be told.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("systemd could not be told: {error}");
+    }
 }

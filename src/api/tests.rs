@@ -37,6 +37,7 @@ fn healthy() -> Health {
         epoch: None,
         trouble: None,
         loaded: true,
+        breaker_open: false,
     }
 }
 

@@ -174,6 +174,19 @@ impl ChannelSpec {
     }
 }
 
+impl IssuerSpec {
+    /// Whose limits it shares: issuers at the same address share one; any other has its own.
+    pub fn lane(&self, secret: &SecretName) -> String {
+        match self {
+            IssuerSpec::Generated(_) | IssuerSpec::Manual { .. } => secret.to_string(),
+            IssuerSpec::Http(spec) => {
+                let address = spec.params.get("address").and_then(Value::as_str);
+                address.map_or_else(|| secret.to_string(), str::to_owned)
+            }
+        }
+    }
+}
+
 impl HttpIssuerSpec {
     /// Whether preset, parameters and credentials fit together, without reading or sending
     /// anything; answers what such an issuer declares.

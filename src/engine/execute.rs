@@ -336,7 +336,7 @@ impl Execution<'_> {
             let saved = self.material(*id)?;
             let version = self.rotation.versions.get(id);
             let key_id = version.and_then(|v| v.key_id.as_ref());
-            let staged_at = version.map_or(Timestamp::default(), |v| v.staged_at);
+            let staged_at = version.map_or_else(Timestamp::default, |v| v.staged_at);
             given.insert(*id, Given { material: &saved.material, key_id, staged_at });
         }
         Ok(given)
@@ -389,7 +389,7 @@ impl Execution<'_> {
         &self,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, Failed> {
-        self.bounded(&self.managed.issuer_lane, call).await
+        self.bounded(&self.managed.issuer_lane, self.world.limits.per_issuer, call).await
     }
 
     async fn at_target<T>(
@@ -397,15 +397,16 @@ impl Execution<'_> {
         target: &ManagedTarget,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, Failed> {
-        self.bounded(&target.lane, call).await
+        self.bounded(&target.lane, self.world.limits.per_target, call).await
     }
 
     async fn bounded<T>(
         &self,
         lane: &str,
+        places: usize,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, Failed> {
-        let _place = self.world.places.at(self.rotation.lane, lane).await;
+        let _place = self.world.places.at(self.rotation.lane, lane, places).await;
         let limit = self.world.limits.effect_timeout;
         match tokio::time::timeout(limit.to_std(), call).await {
             Ok(result) => Ok(result?),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 
+use crate::driver::error::DriverError;
 use crate::model::failure::{Class, Failure};
 use crate::model::id::{Epoch, InstanceId};
 use crate::model::reason::Reason;
@@ -58,6 +59,9 @@ pub enum Shut {
     /// The record could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What must be known before anything is done could not be asked.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
 }
 
 impl Shut {
@@ -71,6 +75,7 @@ impl Shut {
             Shut::Held => Failure { class: Class::Transient, reason: Reason::Held },
             Shut::Audit(_) => Failure { class: Class::Transient, reason: Reason::AuditUnwritable },
             Shut::Store(error) => error.failure(),
+            Shut::Driver(error) => error.failure(),
         }
     }
 }

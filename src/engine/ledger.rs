@@ -117,7 +117,7 @@ impl Entry {
                 let row = self.reloads.saturating_sub(1).min(RELOAD_PAUSES.len() - 1);
                 Some(now + RELOAD_PAUSES[row])
             }
-            Standing::Absent | Standing::Unreadable { .. } => None,
+            Standing::Absent | Standing::Unreadable { .. } | Standing::Foreign { .. } => None,
         }
     }
 }
@@ -205,7 +205,9 @@ pub(super) fn facts<'a>(name: &'a SecretName, entry: &Entry, managed: &'a Manage
     facts.priority = managed.priority;
     match &entry.standing {
         Standing::Absent => {}
-        Standing::Unknown { .. } | Standing::Unreadable { .. } => facts.reconcile_required = true,
+        Standing::Unknown { .. } | Standing::Unreadable { .. } | Standing::Foreign { .. } => {
+            facts.reconcile_required = true;
+        }
         Standing::Known { stored, .. } => {
             facts.last_scheduled = Some(stored.record.last_scheduled);
             fill_in_rotation(&mut facts, &stored.record.rotation);

@@ -17,9 +17,11 @@ pub struct Limits {
     pub walks: usize,
     /// The same, kept free for emergencies.
     pub emergency_walks: usize,
-    /// Effects at one issuer or one target host at once, per lane: a dependent service is not to
-    /// be flooded by the one that feeds it.
-    pub per_lane: usize,
+    /// Effects at one target host at once, per lane: a dependent service is not to be flooded by
+    /// the one that feeds it.
+    pub per_target: usize,
+    /// Effects at one issuer at once, per lane: issuers throttle early.
+    pub per_issuer: usize,
     /// The longest that one effect may take. Together with a third of the lease's ttl, after which
     /// it is renewed, it must fit into what the lease is good for: an effect that could outlive
     /// the lease is not started.
@@ -28,7 +30,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { walks: 48, emergency_walks: 16, per_lane: 4, effect_timeout: Span::from_secs(8) }
+        Limits {
+            walks: 48,
+            emergency_walks: 16,
+            per_target: 4,
+            per_issuer: 4,
+            effect_timeout: Span::from_secs(8),
+        }
     }
 }
 
@@ -36,7 +44,6 @@ impl Default for Limits {
 pub(super) struct Places {
     routine: Arc<Semaphore>,
     emergency: Arc<Semaphore>,
-    per_lane: usize,
     lanes: Mutex<BTreeMap<(Lane, String), Arc<Semaphore>>>,
 }
 
@@ -45,7 +52,6 @@ impl Places {
         Places {
             routine: Arc::new(Semaphore::new(limits.walks.max(1))),
             emergency: Arc::new(Semaphore::new(limits.emergency_walks.max(1))),
-            per_lane: limits.per_lane.max(1),
             lanes: Mutex::new(BTreeMap::new()),
         }
     }
@@ -60,11 +66,11 @@ impl Places {
         place.expect("the semaphores of Places are never closed")
     }
 
-    /// A place at one issuer or target host.
-    pub(super) async fn at(&self, lane: Lane, host: &str) -> OwnedSemaphorePermit {
+    /// One of `places` at one issuer or target host.
+    pub(super) async fn at(&self, lane: Lane, host: &str, places: usize) -> OwnedSemaphorePermit {
         let places = {
             let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || Arc::new(Semaphore::new(self.per_lane));
+            let fresh = || Arc::new(Semaphore::new(places.max(1)));
             Arc::clone(lanes.entry((lane, host.to_owned())).or_insert_with(fresh))
         };
         let place = places.acquire_owned().await;

@@ -169,6 +169,7 @@ impl Engine {
                 epoch: None,
                 trouble: None,
                 loaded: false,
+                breaker_open: false,
             },
             changed: BTreeSet::new(),
             published: Steady::default(),
@@ -242,6 +243,7 @@ impl Engine {
         if leads.is_err() {
             return;
         }
+        self.health.breaker_open = self.breaker.is_tripped();
         let due = self.ledger.take_due(now);
         let starts = self.plan(&due, now);
         for name in due {
@@ -281,7 +283,12 @@ impl Engine {
             _ => unread,
         };
         match start {
-            Some(start) => self.walk(name, start.lane, Task::Start(start)),
+            Some(start) => {
+                if start.lane == Lane::Routine {
+                    self.breaker.started(now);
+                }
+                self.walk(name, start.lane, Task::Start(start));
+            }
             None if moves => {
                 let lane = entry.lane();
                 self.walk(name, lane, Task::GoOn);

@@ -39,6 +39,8 @@ pub struct Health {
     pub trouble: Option<(Reason, Timestamp)>,
     /// All records were loaded once.
     pub loaded: bool,
+    /// Too many routine rotations failed: only single ones start for now.
+    pub breaker_open: bool,
 }
 
 /// One secret.

@@ -78,6 +78,12 @@ fn waiting(name: &SecretName, entry: &Entry, rotation: Option<&Rotation>) -> Wai
             needs_human: Some(Reason::ReconcileRequired),
             remedy: Some("see docs/operating.md, \"A record that cannot be used\"".to_owned()),
         },
+        Standing::Foreign { text } => Waiting {
+            why: text.clone(),
+            until: None,
+            needs_human: Some(Reason::ForeignValue),
+            remedy: Some(format!("rotord adopt {name} < VALUE, or remove it and restart rotord")),
+        },
         Standing::Known { wait, .. } if entry.busy => {
             Waiting { why: "under way".to_owned(), until: None, ..known(name, wait, rotation) }
         }

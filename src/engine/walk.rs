@@ -9,6 +9,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
+use crate::driver::error::DriverError;
+use crate::driver::issuer::Tag;
 use crate::engine::command::Envelope;
 use crate::engine::commands;
 use crate::engine::execute::{Executed, Execution, Materials};
@@ -54,6 +56,8 @@ pub(super) enum Standing {
     Unknown { reason: Reason, text: String },
     /// The record is there and cannot be used before a person has looked.
     Unreadable { text: String },
+    /// There is no record, and something of somebody else's is where its first version would go.
+    Foreign { text: String },
 }
 
 /// The end of a walk.
@@ -135,7 +139,14 @@ impl Walk {
         };
         let stored = match task {
             Task::GoOn => loaded,
-            Task::Start(start) => self.start(loaded, start)?,
+            Task::Start(start) => {
+                if loaded.is_none()
+                    && let Some(text) = self.foreign().await?
+                {
+                    return Ok(Standing::Foreign { text });
+                }
+                self.start(loaded, start)?
+            }
             Task::Command(envelope) => commands::carry_out(self, loaded, envelope).await?,
         };
         let Some(mut stored) = stored else { return Ok(Standing::Absent) };
@@ -312,6 +323,24 @@ impl Walk {
                 Ok(loaded)
             }
         }
+    }
+
+    /// What a person put where a first version would go, if anything: it is never overwritten
+    /// unasked.
+    async fn foreign(&self) -> Result<Option<String>, Broken> {
+        let broken = |error: DriverError| Broken::Shut(Shut::Driver(error));
+        for (name, target) in &self.managed.targets {
+            if target.driver.foreign().await.map_err(broken)? {
+                return Ok(Some(format!(
+                    "target {name} holds a value that rotord did not put there"
+                )));
+            }
+        }
+        let secret = &self.managed.name;
+        let ours = |mark: &String| Tag::version_in(mark, secret).is_some();
+        let keys = self.managed.issuer.list().await.map_err(broken)?;
+        let stranger = keys.iter().find(|key| !key.mark.as_ref().is_some_and(ours));
+        Ok(stranger.map(|key| format!("the issuer has key {} already", key.key_id)))
     }
 
     /// Tells the rotation what the config says now, if that is something new.

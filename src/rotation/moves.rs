@@ -121,7 +121,7 @@ impl Rotation {
             .versions
             .get_mut(&version)
             .ok_or_else(|| IllegalEvent::Stranger { event: "placed", what: version.to_string() })?;
-        found.key_id = key.or(found.key_id.take());
+        found.key_id = key.or_else(|| found.key_id.take());
         Ok(())
     }
 

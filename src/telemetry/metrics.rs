@@ -121,8 +121,8 @@ metrics! {
         "Rotations closed, by what set them off and how they ended";
     gauge rotations_open [lane] Gauge::default,
         "Rotations open at this moment";
-    histogram phase_duration_seconds [phase] phase_histogram,
-        "How long a phase took from its first effect to its end";
+    histogram phase_left_seconds [phase] phase_histogram,
+        "How long after its opening a rotation left a phase";
     counter effects [effect result] Counter::default,
         "Effects on the world, by kind and result (ok or a failure class)";
     histogram effect_duration_seconds [effect] call_histogram,
@@ -137,14 +137,8 @@ metrics! {
         "When the next rotation is due, in seconds since 1970; 0 if none is";
     gauge breaker_open [] Gauge::default,
         "1 while too many failures keep routine rotations from starting, else 0";
-    counter alerts [source verdict] Counter::default,
-        "Leak alerts received, by kind of source and what came of them";
-    counter notifications [result] Counter::default,
-        "Notices to people, by result";
-    counter vault_requests [verb result] Counter::default,
-        "Requests to Vault, by verb and result";
-    histogram vault_request_duration_seconds [verb] call_histogram,
-        "How long a request to Vault took";
+    counter vault_requests [verb] Counter::default,
+        "Requests sent to Vault, by verb";
     counter audit_lines [line] Counter::default,
         "Lines written to the audit chain, by kind";
     gauge audit_unanchored_lines [] Gauge::default,
@@ -219,7 +213,7 @@ impl Metrics {
 
     /// A phase came to its end.
     pub fn phase_ended(&self, phase: &'static str, took: Span) {
-        self.families.phase_duration_seconds.at([phase]).observe(seconds(took));
+        self.families.phase_left_seconds.at([phase]).observe(seconds(took));
     }
 
     /// An effect came back; `result` is `ok` or the failure's class.
@@ -228,20 +222,9 @@ impl Metrics {
         self.families.effect_duration_seconds.at([effect]).observe(seconds(took));
     }
 
-    /// Vault answered, or did not; `result` is `ok` or a stable word for the error.
-    pub fn vault_answered(&self, verb: &'static str, result: &'static str, took: Span) {
-        self.families.vault_requests.at([verb, result]).inc();
-        self.families.vault_request_duration_seconds.at([verb]).observe(seconds(took));
-    }
-
-    /// An alert came in; `verdict` says what came of it.
-    pub fn alert_received(&self, source: &'static str, verdict: &'static str) {
-        self.families.alerts.at([source, verdict]).inc();
-    }
-
-    /// A notice was sent, or could not be.
-    pub fn notified(&self, result: &'static str) {
-        self.families.notifications.at([result]).inc();
+    /// So many more requests were sent to Vault.
+    pub fn vault_requested(&self, verb: &'static str, requests: u64) {
+        self.families.vault_requests.at([verb]).inc_by(requests);
     }
 
     /// A line was added to the audit chain; `unanchored` counts those that Vault does not know.
@@ -345,11 +328,9 @@ mod tests {
         m.rotation_closed("schedule", "done");
         m.phase_ended("overlap", Span::from_secs(3_600));
         m.effect_ended("push", "transient", Span(20));
-        m.vault_answered("write", "ok", Span(3));
+        m.vault_requested("write", 3);
         m.lease_changed("taken", true);
         m.audit_written("intent", 4);
-        m.alert_received("generic", "rotating");
-        m.notified("ok");
         m.config_reloaded("refused");
         m.loop_turned(Timestamp::from_seconds(1_790_000_060));
         m.show(&Standing::default());
@@ -366,13 +347,11 @@ mod tests {
             "rotord_leader{} 1",
             r#"rotord_rotations_started_total{trigger="schedule",lane="routine"} 1"#,
             r#"rotord_rotations_closed_total{trigger="schedule",outcome="done"} 1"#,
-            r#"rotord_phase_duration_seconds_bucket{le="3600.0",phase="overlap"} 1"#,
+            r#"rotord_phase_left_seconds_bucket{le="3600.0",phase="overlap"} 1"#,
             r#"rotord_effects_total{effect="push",result="transient"} 1"#,
-            r#"rotord_vault_requests_total{verb="write",result="ok"} 1"#,
+            r#"rotord_vault_requests_total{verb="write"} 3"#,
             r#"rotord_audit_lines_total{line="intent"} 1"#,
             "rotord_audit_unanchored_lines{} 4",
-            r#"rotord_alerts_total{source="generic",verdict="rotating"} 1"#,
-            r#"rotord_notifications_total{result="ok"} 1"#,
             r#"rotord_config_reloads_total{result="refused"} 1"#,
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");

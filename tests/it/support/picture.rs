@@ -56,6 +56,7 @@ pub(crate) fn health() -> Health {
         epoch: Some(Epoch(12)),
         trouble: None,
         loaded: true,
+        breaker_open: false,
     }
 }
 

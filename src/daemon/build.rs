@@ -1,0 +1,89 @@
+//! From the config's plain data to what the engine works with.
+
+use crate::config::Config;
+use crate::config::secret::{Initial as ConfiguredInitial, SecretConfig};
+use crate::daemon::DaemonError;
+use crate::driver::registry::{Context, ReachSpec, TargetSpec};
+use crate::engine::limits::Limits;
+use crate::engine::managed::{Managed, ManagedTarget};
+use crate::model::id::{SecretName, TargetName};
+use crate::model::time::Span;
+use crate::plan::budget::Budget;
+use crate::plan::facts::Initial;
+use crate::rotation::Terms;
+
+/// The longest an effect may take, however long the lease: people wait for it.
+const EFFECT_TIMEOUT_MAX: Span = Span::from_secs(8);
+
+/// What the engine is given of a config.
+pub(super) struct Built {
+    pub(super) managed: Vec<Managed>,
+    pub(super) budget: Budget,
+}
+
+/// Makes every driver.
+pub(super) fn all(config: &Config, context: &Context) -> Result<Built, DaemonError> {
+    let managed = config.secrets.values().map(|secret| one(secret, context));
+    let budget = Budget {
+        moving_max: config.limits.rotations,
+        emergency_reserve: config.limits.emergency_reserve,
+        ..Budget::default()
+    };
+    Ok(Built { managed: managed.collect::<Result<_, _>>()?, budget })
+}
+
+/// The engine's limits. An effect has to fit into what is left of the lease just before it is
+/// renewed: nine tenths of the ttl less the third after which that happens.
+pub(super) fn limits(config: &Config) -> Limits {
+    let ttl = config.daemon.lease_ttl;
+    let effects = usize::try_from(config.limits.effects).unwrap_or(usize::MAX);
+    Limits {
+        walks: (effects - effects / 4).max(1),
+        emergency_walks: (effects / 4).max(1),
+        per_target: usize::try_from(config.limits.per_target).unwrap_or(1),
+        per_issuer: usize::try_from(config.limits.per_issuer).unwrap_or(1),
+        effect_timeout: Span(ttl.0 / 2).min(EFFECT_TIMEOUT_MAX),
+    }
+}
+
+fn one(secret: &SecretConfig, context: &Context) -> Result<Managed, DaemonError> {
+    let issuer = context.issuer(&secret.name, &secret.issuer)?;
+    let mut targets = std::collections::BTreeMap::new();
+    for (name, target) in &secret.targets {
+        let driver = context.target(&target.spec)?;
+        let lane = lane(&secret.name, name, &target.spec);
+        targets.insert(name.clone(), ManagedTarget { terms: target.terms.clone(), driver, lane });
+    }
+    Ok(Managed {
+        name: secret.name.clone(),
+        tags: secret.tags.clone(),
+        priority: secret.priority,
+        terms: Terms {
+            kind: secret.kind,
+            capabilities: issuer.capabilities().clone(),
+            policy: secret.policy.clone(),
+        },
+        cadence: secret.cadence.clone(),
+        initial: match secret.initial {
+            ConfiguredInitial::Generate => Initial::Generate,
+            ConfiguredInitial::Adopt => Initial::Adopt,
+        },
+        issuer_lane: secret.issuer.lane(&secret.name),
+        issuer,
+        targets,
+    })
+}
+
+/// Services on one host share its lane; documents in Vault have one each, since Vault's own limit
+/// holds for all of them.
+fn lane(secret: &SecretName, name: &TargetName, spec: &TargetSpec) -> String {
+    match spec {
+        TargetSpec::Http(spec) => match &spec.reach {
+            ReachSpec::All(url) => url.authority().to_owned(),
+            ReachSpec::Each(urls) => {
+                urls.values().map(|url| url.authority()).collect::<Vec<_>>().join(" ")
+            }
+        },
+        TargetSpec::VaultKv(_) | TargetSpec::Channel(_) => format!("{secret}/{name}"),
+    }
+}

@@ -1,0 +1,191 @@
+//! What is done beside the loop: anchoring the audit chain, showing metrics, fetching channel keys
+//! anew. None of it decides anything about a secret.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::registry::Channels;
+use crate::driver::secret_ref::Secrets;
+use crate::engine::snapshot::{SecretView, Snapshot};
+use crate::model::id::InstanceId;
+use crate::model::time::{Clock, Span};
+use crate::rotation::evidence;
+use crate::store::audit::anchor::Anchor;
+use crate::store::audit::{AuditError, AuditSink, Entry, EntryKind, Head, Seq};
+use crate::telemetry::metrics::{Metrics, Standing};
+use crate::vault::Kv;
+use crate::vault::client::Vault;
+
+/// How often it is looked whether the chain's head is to be anchored; the anchor itself decides.
+const ANCHOR_LOOK: Span = Span::from_secs(1);
+
+/// How often the standing gauges are set.
+const SHOW_EVERY: Span = Span::from_secs(5);
+
+/// How soon a channel key that somebody else changed is used.
+const CHANNELS_EVERY: Span = Span::from_secs(60);
+
+/// The audit log, shared between the gate that writes and the duty that anchors.
+pub(super) struct Audited<A> {
+    log: Arc<Mutex<A>>,
+    metrics: Metrics,
+}
+
+impl<A> Clone for Audited<A> {
+    fn clone(&self) -> Audited<A> {
+        Audited { log: Arc::clone(&self.log), metrics: self.metrics.clone() }
+    }
+}
+
+impl<A: AuditSink> Audited<A> {
+    pub(super) fn new(log: A, metrics: Metrics) -> Audited<A> {
+        Audited { log: Arc::new(Mutex::new(log)), metrics }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut A) -> T) -> T {
+        act(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<A: AuditSink> AuditSink for Audited<A> {
+    fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
+        let kind = label(entry.kind);
+        let seq = self.with(|log| log.append(entry))?;
+        self.metrics.audit_written(kind, seq.0);
+        Ok(seq)
+    }
+
+    fn head(&self) -> Head {
+        self.with(|log| log.head())
+    }
+
+    fn durable_head(&mut self) -> Result<Head, AuditError> {
+        self.with(AuditSink::durable_head)
+    }
+}
+
+fn label(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Intent => "intent",
+        EntryKind::Outcome => "outcome",
+        EntryKind::Step => "step",
+        EntryKind::Command => "command",
+        EntryKind::Alert => "alert",
+        EntryKind::Lease => "lease",
+        EntryKind::Chain => "chain",
+    }
+}
+
+/// The place in Vault where this instance's chain is anchored.
+pub(super) fn anchor_of(kv: &Arc<dyn Kv>, mount: &str, instance: &InstanceId) -> Anchor {
+    Anchor::new(Arc::clone(kv), mount, instance)
+}
+
+/// Anchors the head of the chain whenever it is due, and a last time at the end.
+pub(super) async fn anchor<A: AuditSink>(
+    mut audit: Audited<A>,
+    mut anchor: Anchor,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        let stopping = stop.is_cancelled();
+        if stopping || anchor.is_due(audit.head(), clock.steady()) {
+            let head = match audit.durable_head() {
+                Ok(head) => head,
+                Err(error) => {
+                    tracing::error!("the audit chain cannot be anchored: {error}");
+                    audit.head()
+                }
+            };
+            match anchor.put(head, clock.now(), clock.steady()).await {
+                Ok(()) => audit.metrics.audit_unanchored(0),
+                Err(error) => tracing::warn!("the audit chain could not be anchored: {error}"),
+            }
+        }
+        if stopping {
+            return;
+        }
+        pause(ANCHOR_LOOK, &stop).await;
+    }
+}
+
+/// Sets the gauges from the picture that readers get.
+pub(super) async fn show(
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    metrics: Metrics,
+    vault: Arc<Vault>,
+    stop: CancellationToken,
+) {
+    let mut counted: BTreeMap<&'static str, u64> = BTreeMap::new();
+    while !stop.is_cancelled() {
+        let snapshot = Arc::clone(&snapshots.borrow());
+        metrics.show(&standing(&snapshot));
+        for (verb, total) in vault.requests() {
+            let before = counted.insert(verb, total).unwrap_or(0);
+            metrics.vault_requested(verb, total.saturating_sub(before));
+        }
+        pause(SHOW_EVERY, &stop).await;
+    }
+}
+
+/// Fetches the channel keys that somebody else manages, again and again.
+pub(super) async fn refresh_channels(
+    channels: Channels,
+    secrets: Secrets,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        pause(CHANNELS_EVERY, &stop).await;
+        if let Err(error) = channels.fetch(&secrets).await {
+            tracing::warn!("a channel key could not be fetched; the old one is used on: {error}");
+        }
+    }
+}
+
+async fn pause(span: Span, stop: &CancellationToken) {
+    // Whether it was stopped or the time is over: the caller looks itself.
+    let _ = tokio::time::timeout(span.to_std(), stop.cancelled()).await;
+}
+
+fn standing(snapshot: &Snapshot) -> Standing {
+    let mut standing =
+        Standing { breaker_open: snapshot.health.breaker_open, ..Standing::default() };
+    for view in snapshot.secrets.values() {
+        *standing.secrets.entry(word(view)).or_default() += 1;
+        if let Some(reason) = view.waiting.needs_human {
+            *standing.needs_human.entry(reason).or_default() += 1;
+        }
+        let next = view.next_runs.first().copied();
+        standing.next_due = standing.next_due.into_iter().chain(next).min();
+        let Some(rotation) = &view.rotation else { continue };
+        if !rotation.is_closed() {
+            *standing.open.entry(rotation.lane).or_default() += 1;
+        }
+        for target in rotation.targets.values() {
+            let level = target.evidence.as_ref().map(|evidence| evidence.seen.level);
+            *standing.targets.entry(level).or_default() += 1;
+            standing.targets_behind += u64::from(!evidence::is_reached(target));
+        }
+    }
+    standing
+}
+
+fn word(view: &SecretView) -> &'static str {
+    let rotation = view.rotation.as_deref();
+    let exposed =
+        rotation.is_some_and(|r| r.current().is_some_and(|version| r.is_tainted(version)));
+    let held = rotation.is_some_and(|r| r.hold.is_some());
+    match () {
+        () if !view.managed => "unmanaged",
+        () if rotation.is_none() => "not_adopted",
+        () if exposed => "exposed",
+        () if view.waiting.needs_human.is_some() => "needs_human",
+        () if held => "held",
+        () if rotation.is_some_and(|r| !r.is_closed()) => "rotating",
+        () => "idle",
+    }
+}
