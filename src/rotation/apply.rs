@@ -56,16 +56,15 @@ pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEv
         (Phase::Stage { version, step }, Happening::Swept { key }) => {
             lookup::swept(r, version, step, &key, at)?;
         }
-        (
-            Phase::Stage { version, step: Staging::Lost { before, since, .. } },
-            Happening::Listed { keys },
-        ) => lookup::looked_up(r, version, before, since, &keys),
+        (Phase::Stage { step: Staging::Lost { .. }, .. }, Happening::Listed { keys }) => {
+            lookup::looked_up(r, &keys, at);
+        }
         (
             Phase::Stage { version, step },
             Happening::Staged { version: staged, key, fingerprint },
         ) if version == staged && step != Staging::Place => {
             r.versions.insert(version, Version::pending(key, fingerprint, at));
-            r.staged(version, at)?;
+            r.staged(version, ordered_at.unwrap_or(at), at)?;
         }
         (Phase::Stage { version, step }, Happening::NumberTaken { version: taken })
             if version == taken && step != Staging::Place =>
@@ -79,7 +78,7 @@ pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEv
         ) if version == placed => {
             r.placed(version, key)?;
             r.enter(route::after_usable(&r.terms, version, at));
-            r.set_issuer_deadline(at);
+            r.set_issuer_deadline(ordered_at.unwrap_or(at));
         }
 
         // Probe, Admit, Install, Promote, Switch: from durable to in use.

@@ -7,8 +7,6 @@
 //! 4. something is to be done and may be tried now -> do it,
 //! 5. otherwise wait, and say for what.
 
-use std::collections::BTreeSet;
-
 use crate::model::failure::{Class, Failure};
 use crate::model::id::{TargetName, VersionId};
 use crate::model::reason::Reason;
@@ -127,7 +125,7 @@ fn advance(rotation: &Rotation, now: Timestamp) -> Option<Happening> {
         Phase::Revoke { .. } => is_swept_clean(rotation).then_some(Happening::Finished),
         Phase::Unwind { remains, .. } => {
             let nothing = matches!(remains, Remains::Nothing | Remains::Unfindable);
-            (nothing && is_swept_clean(rotation)).then_some(Happening::Finished)
+            (nothing && is_taken_back(rotation)).then_some(Happening::Finished)
         }
         Phase::Closed { .. } => None,
     }
@@ -204,15 +202,23 @@ fn is_swept_clean(rotation: &Rotation) -> bool {
     forgotten && purged && all_reached(rotation)
 }
 
+/// The same for an unwinding, which cannot wait for what only the next new version ends.
+fn is_taken_back(rotation: &Rotation) -> bool {
+    let waits = |version: &VersionId| rotation.awaits_successor(*version);
+    let gone = rotation.leaving.iter().all(|(v, leaving)| leaving.forgotten || waits(v));
+    let purged = |target: &TargetState| target.to_purge.iter().all(waits);
+    gone && rotation.bound_targets().all(|(_, target)| purged(target)) && all_reached(rotation)
+}
+
 // ---------------------------------------------------------------- 4: what to do
 
-/// Everything that is to be done and may be tried now.
+/// Everything that is to be done and may be tried now. Targets come first: what they answer is
+/// about the wish as it stands, and the outcomes of the others may change it.
 fn effects(rotation: &Rotation, due: Option<&Deadline>, now: Timestamp) -> Vec<Effect> {
-    let mut effects = BTreeSet::new();
-    effects.extend(phase_effect(rotation, now));
+    let mut effects = target_effects(rotation, due, now);
     effects.extend(leaving_effects(rotation, now));
-    effects.extend(target_effects(rotation, due, now));
-    effects.into_iter().collect()
+    effects.extend(phase_effect(rotation, now));
+    effects
 }
 
 fn phase_effect(rotation: &Rotation, now: Timestamp) -> Vec<Effect> {
@@ -244,14 +250,14 @@ fn stage_effect(
         Staging::Preflight => vec![Effect::List],
         Staging::Sweep { orphans } => sweep(orphans),
         Staging::Make => vec![Effect::Make { version }],
-        // Minting ends the old key: only when every target has just answered.
+        // Minting ends the old key: only when every target that was ever told has just answered.
         Staging::Mint { .. } if route::mint_is_final(&rotation.terms) => {
             if ends_a_held_version(rotation, now) {
                 return Vec::new();
             }
             let oldest = rotation.terms.policy.evidence_max_age;
-            let ready = rotation.versions.is_empty()
-                || rotation.bound_targets().all(|(_, t)| is_fresh(t, oldest, now));
+            let mut told = rotation.bound_targets().filter(|(_, t)| t.wanted.generation.0 > 0);
+            let ready = told.all(|(_, t)| is_fresh(t, oldest, now));
             if ready { vec![Effect::Mint { version }] } else { Vec::new() }
         }
         Staging::Mint { .. } => vec![Effect::Mint { version }],

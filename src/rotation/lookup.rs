@@ -10,10 +10,10 @@ use crate::model::id::{KeyId, VersionId};
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
-use crate::rotation::Rotation;
 use crate::rotation::apply::IllegalEvent;
 use crate::rotation::event::KeySeen;
 use crate::rotation::phase::{Phase, Remains, Staging};
+use crate::rotation::{Rotation, route};
 
 /// How far an issuer's clock may be behind ours before a new key looks older than its intent.
 const CLOCK_SLACK: Span = Span::from_secs(300);
@@ -89,13 +89,12 @@ pub(super) fn lost(
 }
 
 /// The issuer's list after a lost mint whose value was not saved.
-pub(super) fn looked_up(
-    rotation: &mut Rotation,
-    version: VersionId,
-    before: Vec<KeyId>,
-    since: Timestamp,
-    keys: &[KeySeen],
-) {
+pub(super) fn looked_up(rotation: &mut Rotation, keys: &[KeySeen], at: Timestamp) {
+    let Phase::Stage { version, step: Staging::Lost { before, since, .. } } =
+        rotation.phase.clone()
+    else {
+        return;
+    };
     let capabilities = &rotation.terms.capabilities;
     let marked: Vec<KeyId> = orphans(rotation, keys);
     let suspects: Vec<KeyId> = keys
@@ -114,14 +113,22 @@ pub(super) fn looked_up(
         // Somebody else may have made it at the same moment: a person has to look.
         (true, false) => return stuck(rotation, version, before, since),
     };
+    let minted = !found.is_empty();
     let step = match (capabilities.on_lost, found.is_empty()) {
         (OnLost::Manual, _) => return stuck(rotation, version, before, since),
         (OnLost::Repeat, _) | (_, true) => mint_step(rotation, before),
         (OnLost::Sweep, false) => Staging::Sweep { orphans: found },
         (OnLost::AdoptThenRoll, false) => Staging::Roll { found: found[0].clone(), before },
     };
+    if minted {
+        // It was minted, and an issuer's clock has been running since.
+        rotation.set_issuer_deadline(since);
+    }
     rotation.phase = Phase::Stage { version, step };
     rotation.trouble = rotation.trouble.eased();
+    if minted && route::mint_is_final(&rotation.terms) {
+        rotation.replaced_die(at);
+    }
 }
 
 /// What an abandoned Stage left at the issuer.

@@ -21,12 +21,8 @@ use crate::rotation::{
 impl Rotation {
     /// Whether the new version can still be taken back.
     pub fn may_unwind(&self) -> bool {
-        let is_final = route::mint_is_final(&self.terms);
         match &self.phase {
-            Phase::Stage { step: Staging::Lost { .. } | Staging::Roll { .. }, .. } => !is_final,
-            Phase::Stage { step: Staging::Mint { .. }, .. } => !(is_final && self.is_minting()),
-            Phase::Stage { .. } | Phase::Admit { .. } => true,
-            Phase::Probe { .. } => !is_final,
+            Phase::Stage { .. } | Phase::Probe { .. } | Phase::Admit { .. } => true,
             Phase::Install { doubtful, .. } => !doubtful && !self.is_minting(),
             Phase::Promote { .. } => !route::kills_on_mint(&self.terms),
             _ => false,
@@ -100,14 +96,23 @@ impl Rotation {
         }
     }
 
-    pub(super) fn staged(&mut self, version: VersionId, at: Timestamp) -> Result<(), IllegalEvent> {
+    pub(super) fn staged(
+        &mut self,
+        version: VersionId,
+        ordered_at: Timestamp,
+        at: Timestamp,
+    ) -> Result<(), IllegalEvent> {
+        let minted_at = match &self.phase {
+            Phase::Stage { step: Staging::Lost { since, .. }, .. } => *since,
+            _ => ordered_at,
+        };
         let next = route::after_saved(&self.terms, version, at);
         self.enter(next);
         if route::mint_is_final(&self.terms) {
             self.replaced_die(at);
         }
         if !matches!(self.phase, Phase::Stage { .. }) {
-            self.set_issuer_deadline(at);
+            self.set_issuer_deadline(minted_at);
         }
         Ok(())
     }
@@ -125,11 +130,13 @@ impl Rotation {
         Ok(())
     }
 
-    /// An issuer that ends the old key by its own clock started it with the mint.
-    pub(super) fn set_issuer_deadline(&mut self, at: Timestamp) {
+    /// An issuer that ends the old key by its own clock started it with the mint, which was not
+    /// before this moment.
+    pub(super) fn set_issuer_deadline(&mut self, minted_at: Timestamp) {
         if let OldDies::IssuerClock { grace } = self.terms.capabilities.old_dies {
+            let ends = minted_at + grace;
             for outgoing in &mut self.outgoing {
-                outgoing.latest = Some(outgoing.latest.unwrap_or(at + grace).min(at + grace));
+                outgoing.latest = Some(outgoing.latest.map_or(ends, |latest| latest.min(ends)));
             }
         }
     }
@@ -158,7 +165,7 @@ impl Rotation {
         self.phase = Phase::Probe { incoming, good: 0, not_before: at + settle };
         let failure = Failure { class: Class::Transient, reason: Reason::ProbeRefused };
         self.trouble = self.trouble.met(failure, self.lane, at);
-        let way_back = self.may_unwind() && !self.old_is_ending();
+        let way_back = self.may_unwind() && !self.is_way_back_closed();
         if self.trouble.needs_human().is_some() && way_back {
             let then = AfterUnwind::Close { reason: UnwindReason::ProbeRefused };
             self.unwind(Some(incoming), Remains::Nothing, then);
@@ -204,9 +211,11 @@ impl Rotation {
     }
 
     pub(super) fn unwound(&mut self, remains: &Remains, then: AfterUnwind, at: Timestamp) {
-        self.leaving.clear();
+        self.leaving.retain(|_, leaving| !leaving.forgotten);
         self.drop_old_tombstones();
+        let needs_another = self.leaving.keys().any(|version| self.awaits_successor(*version));
         match then {
+            _ if needs_another => self.stage_another(),
             AfterUnwind::StageAnother => self.stage_another(),
             AfterUnwind::Close { reason } => {
                 let current = self.current();
@@ -351,11 +360,11 @@ impl Rotation {
         Ok(())
     }
 
-    /// Takes the new version back. Where the issuer's clock is ending the old one already, another
-    /// new one has to follow.
+    /// Takes the new version back. Where there is no old one to go back to, another new one has
+    /// to follow.
     pub(super) fn abandon(&mut self) {
         let (version, remains) = self.to_take_back();
-        let then = match self.old_is_ending() {
+        let then = match self.is_way_back_closed() {
             true => AfterUnwind::StageAnother,
             false => AfterUnwind::Close { reason: UnwindReason::Abandoned },
         };
@@ -368,29 +377,40 @@ impl Rotation {
         let Phase::Stage { version, step } = &self.phase else {
             return (self.phase.incoming(), Remains::Nothing);
         };
-        let doubtful = match self.terms.capabilities.remote {
-            true => Remains::Unknown,
-            false => Remains::Unfindable,
-        };
+        let remote = self.terms.capabilities.remote;
+        let doubtful = if remote { Remains::Unknown } else { Remains::Unfindable };
         match step {
             Staging::Place => (Some(*version), doubtful),
             Staging::Lost { .. } | Staging::Roll { .. } => (None, doubtful),
+            Staging::Mint { .. } if remote || self.is_minting() => (None, doubtful),
             Staging::Sweep { orphans } => (None, Remains::Orphans { orphans: orphans.clone() }),
-            _ if self.is_minting() => (None, doubtful),
             _ => (None, Remains::Nothing),
         }
     }
 
-    /// Whether the issuer's clock may have started to end the version in use.
-    fn old_is_ending(&self) -> bool {
-        let started = match &self.phase {
+    /// Whether the issuer is ending the version in use, or may be: by its clock, or because
+    /// something new came to it.
+    fn is_way_back_closed(&self) -> bool {
+        let in_doubt = match &self.phase {
             Phase::Stage { step, .. } => {
                 matches!(step, Staging::Lost { .. } | Staging::Roll { .. } | Staging::Place)
                     || self.is_minting()
             }
-            _ => true,
+            _ => false,
         };
-        started && route::ends_by_clock(&self.terms) && !self.outgoing.is_empty()
+        let has_deadline = self.outgoing.iter().any(|outgoing| outgoing.latest.is_some());
+        let by_clock = route::ends_by_clock(&self.terms) && (in_doubt || has_deadline);
+        let by_mint = (route::mint_is_final(&self.terms) && in_doubt)
+            || self.leaving.keys().any(|version| self.awaits_successor(*version));
+        let replaces = !self.outgoing.is_empty() || !self.leaving.is_empty();
+        replaces && (by_clock || by_mint)
+    }
+
+    /// Whether only a new version at the issuer can end this one, which was taken away already.
+    pub(super) fn awaits_successor(&self, version: VersionId) -> bool {
+        let pending = self.versions.get(&version).is_some_and(|v| v.stage == Stage::Pending);
+        let works = self.leaving.get(&version).is_some_and(|leaving| !leaving.refused);
+        works && !pending && route::kills_on_mint(&self.terms)
     }
 
     fn unwind(&mut self, version: Option<VersionId>, remains: Remains, then: AfterUnwind) {

@@ -1,12 +1,16 @@
 //! The machine on plain data: a toy world answers what `decide` orders, and the promises are
 //! looked at after every step.
 
+mod canon;
+mod check;
+mod scripts;
+mod search;
 mod toy;
+mod world;
 
 use crate::model::capability::{Capabilities, OldDies, OnLost, ValueFrom};
 use crate::model::policy::{Kind, Lane};
 use crate::model::time::Span;
-use crate::rotation::event::Happening;
 use crate::rotation::phase::{Outcome, Phase};
 use crate::rotation::tests::toy::{Toy, remote};
 
@@ -35,7 +39,7 @@ fn every_route_ends_done_twice_and_leaves_one_version() {
         let closed = matches!(toy.rotation.phase, Phase::Closed { outcome: Outcome::Done, .. });
         assert!(closed, "{name}: {:?}\n{}", toy.rotation.phase, toy.trace());
         assert_eq!(toy.rotation.current().map(|v| v.0), Some(2), "{name}\n{}", toy.trace());
-        assert_eq!(toy.saved().collect::<Vec<_>>(), vec![2], "{name}\n{}", toy.trace());
+        assert_eq!(toy.saved_versions(), vec![2], "{name}\n{}", toy.trace());
         assert_eq!(toy.alive_keys(), usize::from(toy.has_issuer()), "{name}\n{}", toy.trace());
     }
 }
@@ -46,12 +50,11 @@ fn a_leak_ends_the_exposed_version_on_every_route() {
         let mut toy = Toy::new(kind, capabilities);
         toy.run();
         let current = toy.rotation.current().expect("closed with a current version");
-        toy.happen(Happening::Tainted { version: current, by: "test".to_owned() });
-        toy.open_next(Lane::Emergency);
+        toy.taint(current);
         let began = toy.now;
         toy.run();
         assert!(toy.rotation.is_closed(), "{name}: {:?}\n{}", toy.rotation.phase, toy.trace());
-        assert_eq!(toy.saved().collect::<Vec<_>>(), vec![2], "{name}\n{}", toy.trace());
+        assert_eq!(toy.saved_versions(), vec![2], "{name}\n{}", toy.trace());
         let took = toy.now.since(began);
         assert!(took < Span::from_secs(60), "{name} took {took}\n{}", toy.trace());
     }
