@@ -54,6 +54,11 @@ pub(super) async fn carry_out(
     }
 }
 
+/// Answers a command that could not even be looked at.
+pub(super) fn turn_away(envelope: Envelope, broken: &Broken) {
+    let _ = envelope.reply.send(Err(unavailable(broken)));
+}
+
 /// Opens the rotation that the planner asked for.
 pub(super) fn open_planned(
     world: &World,

@@ -57,14 +57,14 @@ impl Engine {
 
     /// Tells the breaker how a routine rotation went.
     fn note_outcome(&mut self, name: &SecretName, standing: &Standing, now: Timestamp) {
-        let (Standing::Known { stored, .. }, Some(entry)) = (standing, self.ledger.get(name))
+        let (Standing::Known { stored, .. }, Some(entry)) = (standing, self.ledger.get_mut(name))
         else {
             return;
         };
-        let before = entry.last_seen.as_ref().map(|stored| &stored.record.rotation);
         let rotation = &stored.record.rotation;
-        let news = before.is_none_or(|b| b.id != rotation.id || !b.is_closed());
         let Phase::Closed { outcome, .. } = &rotation.phase else { return };
+        let news = entry.judged.as_ref() != Some(&rotation.id);
+        entry.judged = Some(rotation.id.clone());
         if news && rotation.lane == Lane::Routine {
             self.breaker.note(Went {
                 opened_at: rotation.opened_at,
@@ -75,8 +75,11 @@ impl Engine {
     }
 
     pub(super) fn progressed(&mut self, progress: Progress) {
-        let Progress { name, stored } = progress;
+        let Progress { name, stored, durable } = progress;
         if let Some(entry) = self.ledger.get_mut(&name).filter(|entry| entry.busy) {
+            if durable {
+                entry.durable = Some(stored.clone());
+            }
             entry.last_seen = Some(stored);
             self.ledger.count(&name);
             self.changed.insert(name);

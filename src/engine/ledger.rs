@@ -10,7 +10,7 @@ use crate::engine::managed::Managed;
 use crate::engine::opening;
 use crate::engine::snapshot::FailureView;
 use crate::engine::walk::Standing;
-use crate::model::id::SecretName;
+use crate::model::id::{RotationId, SecretName};
 use crate::model::policy::Lane;
 use crate::model::time::{Span, Timestamp};
 use crate::plan::facts::{Current, Facts, Open};
@@ -37,6 +37,10 @@ pub(super) struct Entry {
     /// The last record that was seen, whatever became of it since: what status shows while Vault
     /// is away.
     pub(super) last_seen: Option<Stored>,
+    /// The record as this process last read or wrote it: what it must not fall behind.
+    pub(super) durable: Option<Stored>,
+    /// The closed rotation that the breaker was told of last.
+    pub(super) judged: Option<RotationId>,
     /// A walk is under way.
     pub(super) busy: bool,
     /// Commands that wait for the walk to end.
@@ -66,6 +70,8 @@ impl Entry {
             managed,
             standing,
             last_seen: None,
+            durable: None,
+            judged: None,
             busy: false,
             commands: VecDeque::new(),
             failures: VecDeque::new(),
@@ -101,6 +107,7 @@ impl Entry {
         };
         if let Standing::Known { stored, .. } = &standing {
             self.last_seen = Some(stored.clone());
+            self.durable = Some(stored.clone());
         }
         self.standing = standing;
         self.failures.extend(failures);

@@ -48,6 +48,9 @@ impl Engine {
             match read {
                 Ok(Some(stored)) => {
                     self.epoch_seen.fetch_max(stored.record.epoch.0, Ordering::Relaxed);
+                    entry.judged = Some(stored.record.rotation.id.clone())
+                        .filter(|_| stored.record.rotation.is_closed());
+                    entry.durable = Some(stored.clone());
                     entry.last_seen = Some(stored);
                     // The first walk reads it once more, under our lease.
                     let text = "read; not looked at yet".to_owned();

@@ -303,7 +303,8 @@ impl Engine {
         entry.busy = true;
         let known = entry.known().cloned();
         self.changed.insert(name.clone());
-        let walk = Walk::new(Arc::clone(&self.world), managed, self.progress.0.clone());
+        let durable = entry.durable.clone();
+        let walk = Walk::new(Arc::clone(&self.world), managed, self.progress.0.clone(), durable);
         let task = self.walks.spawn(walk.run(known, lane, task));
         self.under_way.push((task.id(), name.clone()));
     }

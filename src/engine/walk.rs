@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::driver::error::DriverError;
 use crate::driver::issuer::Tag;
-use crate::engine::command::Envelope;
+use crate::engine::command::{Command, Envelope, Resolution};
 use crate::engine::commands;
 use crate::engine::execute::{Executed, Execution, Materials};
 use crate::engine::gate::{Permit, Shut};
@@ -45,6 +45,17 @@ pub(super) enum Task {
     Command(Envelope),
 }
 
+impl Task {
+    /// Whether a person says with it that what lies in Vault counts, whatever was known before.
+    fn takes_it_as_it_is(&self) -> bool {
+        let Task::Command(envelope) = self else { return false };
+        matches!(
+            envelope.command,
+            Command::Adopt { .. } | Command::Resolve { how: Resolution::Retry, .. }
+        )
+    }
+}
+
 /// Where a walk left its secret.
 #[derive(Clone, Debug)]
 pub(super) enum Standing {
@@ -70,6 +81,8 @@ pub(super) struct Walked {
 pub(super) struct Progress {
     pub(super) name: SecretName,
     pub(super) stored: Stored,
+    /// It stands so in Vault, and not only in memory.
+    pub(super) durable: bool,
 }
 
 /// One secret under way.
@@ -78,6 +91,8 @@ pub(super) struct Walk {
     pub(super) managed: Arc<Managed>,
     pub(super) progress: mpsc::UnboundedSender<Progress>,
     pub(super) failures: Vec<FailureView>,
+    /// The record as this process last read or wrote it.
+    durable: Option<Stored>,
     materials: Materials,
     /// Memory is ahead of Vault.
     dirty: bool,
@@ -108,9 +123,10 @@ impl Walk {
         world: Arc<World>,
         managed: Arc<Managed>,
         progress: mpsc::UnboundedSender<Progress>,
+        durable: Option<Stored>,
     ) -> Walk {
         let materials = Materials::default();
-        Walk { world, managed, progress, failures: Vec::new(), materials, dirty: false }
+        Walk { world, managed, progress, failures: Vec::new(), durable, materials, dirty: false }
     }
 
     /// Runs to the next wait. `known` is the record as the last walk left it.
@@ -135,7 +151,15 @@ impl Walk {
         let fresh = known.is_none();
         let loaded = match known {
             Some(stored) => Some(stored),
-            None => self.world.store.load(&self.managed.name).await?,
+            None => match self.read(&task).await {
+                Ok(loaded) => loaded,
+                Err(broken) => {
+                    if let Task::Command(envelope) = task {
+                        commands::turn_away(envelope, &broken);
+                    }
+                    return Err(broken);
+                }
+            },
         };
         let stored = match task {
             Task::GoOn => loaded,
@@ -156,6 +180,25 @@ impl Walk {
         self.take_in_config(&mut stored)?;
         let wait = self.go_on(&mut stored).await?;
         Ok(Standing::Known { stored, wait })
+    }
+
+    /// Reads the record, and holds it against what this process last read or wrote.
+    async fn read(&self, task: &Task) -> Result<Option<Stored>, Broken> {
+        let name = &self.managed.name;
+        let found = self.world.store.load(name).await?;
+        let Some(durable) = self.durable.as_ref().filter(|_| !task.takes_it_as_it_is()) else {
+            return Ok(found);
+        };
+        let what = match &found {
+            None => "it is not there any more".to_owned(),
+            Some(found) if found.revision < durable.revision => "it went back in time".to_owned(),
+            Some(found) => match found.record.follows(&durable.record) {
+                Ok(()) => return Ok(Some(found.clone())),
+                Err(fault) => fault.to_string(),
+            },
+        };
+        let place = format!("the record of {name}");
+        Err(StoreError::Unreadable { place, what }.into())
     }
 
     /// Decide, do, record, until there is something to wait for.
@@ -306,7 +349,11 @@ impl Walk {
     }
 
     fn publish(&self, stored: &Stored) {
-        let progress = Progress { name: self.managed.name.clone(), stored: stored.clone() };
+        let progress = Progress {
+            name: self.managed.name.clone(),
+            stored: stored.clone(),
+            durable: !self.dirty,
+        };
         // Nobody listening any more means that the engine is gone, and this walk with it.
         let _ = self.progress.send(progress);
     }
