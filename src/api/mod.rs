@@ -74,7 +74,7 @@ pub struct Api {
 
 /// The whole API, for the Unix socket: every request must carry a [`Peer`] that is allowed.
 pub fn router(api: Api) -> Router {
-    let paths = Router::new()
+    Router::new()
         .route("/v1/status", get(status::all))
         .route("/v1/status/{name}", get(status::one))
         .route("/v1/plan", get(status::plan))
@@ -85,28 +85,14 @@ pub fn router(api: Api) -> Router {
         .route("/v1/secrets/{name}/provide", post(command::provide))
         .route("/v1/secrets/{name}/resolve", post(command::resolve))
         .route("/v1/reload", post(command::reload))
-        .with_state(api.clone());
-    finish(paths.merge(health_paths(api))).layer(middleware::from_fn(admit))
-}
-
-/// Health and metrics alone, for a listener that strangers reach: it tells numbers and no names.
-pub fn health_router(api: Api) -> Router {
-    finish(health_paths(api))
-}
-
-fn health_paths(api: Api) -> Router {
-    Router::new()
         .route("/v1/health/live", get(health::live))
         .route("/v1/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
-        .with_state(api)
-}
-
-fn finish(paths: Router) -> Router {
-    paths
         .fallback(|| async { ApiError::no_such_path() })
         .method_not_allowed_fallback(|| async { ApiError::wrong_method() })
         .layer(CatchPanicLayer::custom(|_| ApiError::defect().into_response()))
+        .layer(middleware::from_fn(admit))
+        .with_state(api)
 }
 
 /// Lets nobody in whom the socket's policy does not name.

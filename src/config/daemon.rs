@@ -16,7 +16,7 @@ use crate::plan::budget::Budget;
 use crate::store::lease;
 use crate::telemetry::logs::{self, Format};
 use crate::vault::auth::Auth;
-use crate::vault::client;
+use crate::vault::settings::{self, Settings};
 
 /// Where Vault is and how rotord logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub struct VaultConfig {
 
 impl VaultConfig {
     /// The client's settings, with the authorities of `ca_file` once they are read.
-    pub fn settings(&self, ca_pem: Option<Vec<u8>>) -> client::Settings {
-        client::Settings {
+    pub fn settings(&self, ca_pem: Option<Vec<u8>>) -> Settings {
+        Settings {
             address: self.address.clone(),
             allow_http: self.allow_http,
             namespace: self.namespace.clone(),
@@ -95,8 +95,8 @@ impl SecretPlace {
 /// A login that needs a credential of the unit, outside of any unit.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "Vault's login is the credential {name}, but there is no credentials directory: start rotord as \
-     a systemd unit with LoadCredential={name}:/path, or name a file in [vault] auth"
+    "Vault's login is the credential {name}, but there is no credentials directory: start rotord \
+     as a systemd unit with LoadCredential={name}:/path, or name a file in [vault] auth"
 )]
 pub struct NoCredentials {
     /// The credential.
@@ -173,6 +173,10 @@ impl Default for Limits {
     }
 }
 
+/// How Vault can be logged in to; the remedy where nothing is said.
+const AUTH_FORMS: &str = "`{ token_file = \"...\" }`, `{ token_credential = \"...\" }` or \
+                          `{ approle = { ... } }`";
+
 /// Past a minute an operator has long seen the failure that a time-out only then admits.
 const TIMEOUT_MAX: Span = Span::from_secs(60);
 /// Below a tenth of a second, a busy machine times out on healthy answers.
@@ -192,14 +196,12 @@ pub(super) fn vault(s: &Section<'_>) -> Option<VaultConfig> {
     let namespace = s.get("namespace").and_then(Entry::text).map(str::to_owned);
     let ca_file = s.get("ca_file").and_then(place::plain_file);
     let mount = s.get("mount").map_or_else(|| Some("rotord".to_owned()), place::mount);
-    let auth = s
-        .require("auth", "`{ token_file = \"...\" }`, `{ token_credential = \"...\" }` or `{ approle = { ... } }`")
-        .and_then(|e| e.section(auth)?);
+    let auth = s.require("auth", AUTH_FORMS).and_then(|e| e.section(auth)?);
     let timeout = |key, default| {
         s.get(key).map_or(Some(default), |e| e.span(TIMEOUT_MIN, TIMEOUT_MAX)).unwrap_or(default)
     };
-    let connect_timeout = timeout("connect_timeout", client::CONNECT_TIMEOUT_DEFAULT);
-    let request_timeout = timeout("request_timeout", client::TIMEOUT_DEFAULT);
+    let connect_timeout = timeout("connect_timeout", settings::CONNECT_TIMEOUT_DEFAULT);
+    let request_timeout = timeout("request_timeout", settings::TIMEOUT_DEFAULT);
     if connect_timeout >= request_timeout {
         s.problem(
             "connect_timeout",

@@ -13,8 +13,9 @@ use crate::driver::secret_ref::SecretRef;
 use crate::vault::KvPath;
 
 /// How a secret is pointed at; the remedy wherever somebody wrote the secret itself.
-const REFERENCE_FORMS: &str = "point to it: { file = \"/path\" }, { credential = \"name\" } (of the \
-                               systemd unit) or { mount = \"kv\", path = \"a/b\", field = \"c\" }";
+const REFERENCE_FORMS: &str = "point to it: { file = \"/path\" }, { credential = \"name\" } \
+                               (of the systemd unit) or \
+                               { mount = \"kv\", path = \"a/b\", field = \"c\" }";
 
 /// A URL that names a host and nothing secret.
 pub(super) fn url(entry: Entry<'_>, allow_http: bool) -> Option<Url> {

@@ -3,8 +3,8 @@
 //! Decides how keys are looked up, how their values are taken, and what is said of a wrong one. A
 //! [`Section`] is a table that remembers which keys were asked for; what is left over when its
 //! reader is done is unknown, and refused with the nearest known name. A value that is absent or
-//! wrong reads as `None`, with the wrong one noted, so that one pass finds everything. Must not know
-//! what any key means.
+//! wrong reads as `None`, with the wrong one noted, so that one pass finds everything. Must not
+//! know what any key means.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

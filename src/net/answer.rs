@@ -62,8 +62,8 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// The pause that a 429, or a 503 with `Retry-After` (RFC 9110 section 10.2.3), asks for: seconds, or a
-/// date, counted from the answer's own `Date`.
+/// The pause that a 429, or a 503 with `Retry-After` (RFC 9110 section 10.2.3), asks for: seconds,
+/// or a date, counted from the answer's own `Date`.
 pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Span> {
     let text = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     match (status, text) {

@@ -17,7 +17,8 @@ pub enum VaultError {
     },
     /// The newest version is soft-deleted or destroyed: it is not absent.
     #[error(
-        "the newest version of {path} was deleted (version {version}); undelete it or remove its metadata"
+        "the newest version of {path} was deleted (version {version}); undelete it or remove its \
+         metadata"
     )]
     Deleted {
         /// The path of the request.

@@ -12,6 +12,7 @@ pub mod document;
 pub mod error;
 mod kv;
 mod order;
+pub mod settings;
 mod wire;
 
 use std::collections::BTreeMap;

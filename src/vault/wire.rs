@@ -30,10 +30,10 @@ use zeroize::Zeroizing;
 
 use crate::model::material::SecretBytes;
 use crate::vault::answer::Answer;
-use crate::vault::client::{Settings, SetupError};
 use crate::vault::consistency::Consistency;
 use crate::vault::document::Document;
 use crate::vault::order::Order;
+use crate::vault::settings::{Settings, SetupError};
 
 /// Largest answer that is read: a list of 100,000 names is some 3 MiB.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;

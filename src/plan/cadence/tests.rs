@@ -1,3 +1,5 @@
+//! Jitter, windows and freezes: when a scheduled run may begin.
+
 use chrono::DateTime;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a cron expression is read as, and what is said of a wrong one.
+
 use super::*;
 
 fn problem(text: &str) -> (Field, String, Problem) {

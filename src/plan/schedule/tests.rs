@@ -1,3 +1,5 @@
+//! Runs in real zones, above all where the clocks change, held against a count of every minute.
+
 use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike};
 
 use super::*;

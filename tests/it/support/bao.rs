@@ -1,32 +1,38 @@
 //! A real OpenBao for tests: started on a free port of loopback, gone when the test is.
 //!
 //! A test that needs it fails without it; it never skips. The binary is `$ROTORD_BAO`, or the one
-//! that `make tools` puts under `.tools/bao`.
+//! that `make tools` puts under `.tools/bao`. What the server does is read off its log.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io::{BufRead as _, BufReader, PipeReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use http::Method;
 use rotord::model::material::SecretBytes;
-use rotord::vault::client::{Settings, Vault};
+use rotord::vault::client::Vault;
+use rotord::vault::settings::Settings;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::support::clock::MachineClock;
 
 const ROOT_TOKEN: &str = "root-of-this-test";
 
-/// Most looks at a server that is starting, one every [`LOOK`]: together thirty seconds, some ten
-/// times what a Raft node needs here.
-const LOOKS: u32 = 600;
-const LOOK: Duration = Duration::from_millis(50);
+/// Longest wait for a server to get ready: some ten times what a Raft node needs here.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest silence of the log after which the server is asked again all the same: not everything
+/// that makes it ready is logged.
+const SILENCE_MAX: Duration = Duration::from_millis(50);
 
 /// Where a configured server keeps its data.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,8 @@ pub(crate) struct Bao {
     arguments: Vec<String>,
     dir: TempDir,
     process: Option<Child>,
+    /// All that the server said so far; changes with every line.
+    log: watch::Sender<String>,
 }
 
 impl Bao {
@@ -269,13 +277,14 @@ impl Bao {
             arguments,
             dir: TempDir::new().expect("a directory"),
             process: None,
+            log: watch::Sender::default(),
         }
     }
 
     /// Starts the server under a shell that kills it as soon as our end of its pipe is closed:
     /// also when this process is killed and drops nothing.
     fn spawn(&mut self) {
-        let log = File::options().create(true).append(true).open(self.log()).expect("a log");
+        let (lines, log) = std::io::pipe().expect("a pipe");
         let process = Command::new("sh")
             .args(["-c", r#""$@" & read _; kill -9 $!; wait"#, "sh"])
             .arg(binary())
@@ -284,11 +293,13 @@ impl Bao {
             .env("HOME", self.dir.path())
             .env("PATH", "/usr/bin:/bin")
             .stdin(Stdio::piped())
-            .stdout(log.try_clone().expect("a log"))
+            .stdout(log.try_clone().expect("a pipe"))
             .stderr(log)
             .spawn()
             .expect("sh");
         self.process = Some(process);
+        let log = self.log.clone();
+        thread::spawn(move || listen(lines, &log));
     }
 
     async fn until_ready(&self, health: &[u16]) {
@@ -299,25 +310,36 @@ impl Bao {
         .await;
     }
 
+    /// Asks whenever the server has said something, until the answer is yes.
     async fn poll(&self, what: &str, ready: impl AsyncFn() -> bool) {
-        for _ in 0..LOOKS {
+        let mut said = self.log.subscribe();
+        let end = Instant::now() + READY_WITHIN;
+        loop {
+            said.mark_unchanged();
             if ready().await {
                 return;
             }
-            tokio::time::sleep(LOOK).await;
+            let now = Instant::now();
+            assert!(now < end, "{what} did not get ready; its log:\n{}", *said.borrow());
+            // Silence is an answer too.
+            timeout_at(now + SILENCE_MAX, said.changed()).await.ok();
         }
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        panic!("{what} did not get ready; its log:\n{log}");
-    }
-
-    fn log(&self) -> PathBuf {
-        self.dir.path().join("server.log")
     }
 }
 
 impl Drop for Bao {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Takes down what the server says until it is gone.
+fn listen(lines: PipeReader, log: &watch::Sender<String>) {
+    for line in BufReader::new(lines).lines().map_while(Result::ok) {
+        log.send_modify(|log| {
+            log.push_str(&line);
+            log.push('\n');
+        });
     }
 }
 
