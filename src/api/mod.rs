@@ -29,7 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::api::error::ApiError;
 use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKind};
 use crate::engine::snapshot::Snapshot;
-use crate::http::peer::Peer;
+use crate::http::peer::{OPERATOR_HEADER, Peer};
 use crate::model::id::SecretName;
 use crate::model::time::Clock;
 use crate::telemetry::metrics::Metrics;
@@ -96,16 +96,20 @@ pub fn router(api: Api) -> Router {
 }
 
 /// Lets nobody in whom the socket's policy does not name.
-async fn admit(peer: Option<Extension<Peer>>, request: Request, next: Next) -> Response {
-    match peer {
-        Some(Extension(peer)) if peer.allowed => next.run(request).await,
-        Some(Extension(peer)) => {
-            let Actor(who) = peer.actor();
-            tracing::warn!(%who, "refused at the control socket");
-            ApiError::denied(&who).into_response()
-        }
-        None => ApiError::denied("a caller without a name").into_response(),
+async fn admit(peer: Option<Extension<Peer>>, mut request: Request, next: Next) -> Response {
+    let Some(Extension(mut peer)) = peer else {
+        return ApiError::denied("a caller without a name").into_response();
+    };
+    if let Some(says) = request.headers().get(OPERATOR_HEADER).and_then(|h| h.to_str().ok()) {
+        peer = peer.saying(says);
     }
+    if !peer.allowed {
+        let Actor(who) = peer.actor();
+        tracing::warn!(%who, "refused at the control socket");
+        return ApiError::denied(&who).into_response();
+    }
+    request.extensions_mut().insert(peer);
+    next.run(request).await
 }
 
 impl Api {

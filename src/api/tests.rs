@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::api::health::{missing_for_life, missing_for_work};
 use crate::engine::snapshot::{ALIVE_WITHIN, Health};
+use crate::http::peer::Identity;
 use crate::model::id::InstanceId;
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Steady, Timestamp};
@@ -64,7 +65,8 @@ fn api(queue: usize) -> (Api, Ends) {
 }
 
 async fn ask(api: Api, method: Method, path: &str) -> (StatusCode, String) {
-    let peer = Peer { uid: 0, name: Some("root".into()), allowed: true };
+    let identity = Identity::User { uid: 0, name: Some("root".into()) };
+    let peer = Peer { identity, allowed: true };
     let request = Request::builder().method(method).uri(path).extension(peer);
     let request = request.body(Body::empty()).unwrap();
     let response = router(api).oneshot(request).await.unwrap();

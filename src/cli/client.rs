@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use nix::unistd::{Uid, User};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::api::{REPLY_WITHIN, wire};
 use crate::cli::exit::CliError;
+use crate::http::peer::OPERATOR_HEADER;
 use crate::model::material::SecretBytes;
 use crate::model::time::Timestamp;
 
@@ -42,6 +44,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN)
+            .default_headers(operator())
             .build()
             .map_err(|error| CliError::Runtime(io::Error::other(error)))?;
         Ok(Client { http, socket })
@@ -163,6 +166,13 @@ impl Client {
         }
         CliError::NoDaemon(self.socket.clone())
     }
+}
+
+/// Who runs this, for a daemon that sees no user numbers of this machine.
+fn operator() -> HeaderMap {
+    let user = User::from_uid(Uid::current()).ok().flatten();
+    let name = user.and_then(|user| HeaderValue::from_str(&user.name).ok());
+    name.map(|name| (HeaderName::from_static(OPERATOR_HEADER), name)).into_iter().collect()
 }
 
 /// Bytes that are wiped when the request is done with them.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::http::peer::{Peer, PeerPolicy, UnknownGroup};
+use crate::http::peer::{Mode, Peer, PeerPolicy, UnknownGroup};
 use crate::http::server::{Accepted, Listener};
 
 /// Where the socket is and who may use it.
@@ -129,12 +129,21 @@ impl Listener for UnixDoor {
     async fn accept(&mut self) -> io::Result<Accepted<UnixStream, Peer>> {
         let (io, _) = self.listener.accept().await?;
         let credentials = io.peer_cred()?;
-        let policy = Arc::clone(&self.policy);
+        let (policy, path) = (Arc::clone(&self.policy), self.path.clone());
         let peer = async move {
-            let look = move || policy.identify(credentials.uid(), credentials.gid());
+            let look =
+                move || policy.identify(credentials.uid(), credentials.gid(), mode_of(&path));
             tokio::task::spawn_blocking(look).await.map_err(io::Error::other)
         };
         Ok(Accepted { io, peer: Box::pin(peer) })
+    }
+}
+
+/// To connect is to write. What cannot be looked at keeps nobody out.
+fn mode_of(path: &Path) -> Mode {
+    match std::fs::symlink_metadata(path) {
+        Ok(file) if file.mode() & 0o002 == 0 => Mode::Closed,
+        Ok(_) | Err(_) => Mode::OpenToAll,
     }
 }
 

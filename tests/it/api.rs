@@ -1,7 +1,9 @@
 //! The API over a real Unix socket: what each path answers, who is let in, and what ends a client
 //! that takes too much or too long.
 
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use hyper::body::Frame;
 use reqwest::{Client, Method, Response, StatusCode};
 use rotord::engine::command::{Actor, Done, Refusal, RefusalKind};
 use rotord::http::limits::Limits;
-use rotord::http::peer::PeerPolicy;
+use rotord::http::peer::{OPERATOR_HEADER, PeerPolicy};
 use rotord::model::id::RotationId;
 use rotord::model::reason::Reason;
 use rotord::model::time::Span;
@@ -100,7 +102,7 @@ async fn a_fingerprint_is_nobodys_business() {
 #[tokio::test]
 async fn every_field_is_in_the_documentation() {
     let fake = Fake::start().await;
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md"));
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md"));
     let page = page.unwrap();
     let mut paths = vec!["/v1/status".to_owned(), "/v1/plan".into(), "/v1/health/ready".into()];
     for name in ["billing-webhook", "mail-key", "stripe-key"] {
@@ -360,7 +362,7 @@ async fn health_and_metrics_are_answered() {
 
 #[tokio::test]
 async fn whoever_the_policy_does_not_name_gets_nothing() {
-    let policy = PeerPolicy { users: Vec::new(), group: None };
+    let policy = PeerPolicy::default();
     let fake = Fake::start_with(Setup { policy, ..Setup::default() }).await;
     for (method, path) in [
         (Method::GET, "/v1/status"),
@@ -374,6 +376,40 @@ async fn whoever_the_policy_does_not_name_gets_nothing() {
         assert!(error["text"].as_str().unwrap().contains("uid:"), "{error}");
     }
     assert!(fake.asked().is_empty());
+}
+
+/// Our own number stands for everybody whom a user namespace hides.
+fn in_a_user_namespace() -> PeerPolicy {
+    let me = PeerPolicy::of_this_process(None).unwrap().users[1];
+    PeerPolicy { unmapped: Some(me), ..PeerPolicy::default() }
+}
+
+#[tokio::test]
+async fn in_a_user_namespace_whoever_the_socket_lets_in_may_command() {
+    let policy = in_a_user_namespace();
+    let fake = Fake::start_with(Setup { policy, ..Setup::default() }).await;
+    let rotate = || client(&fake.socket).post("http://rotord/v1/secrets/a/rotate");
+    let named = rotate().header(OPERATOR_HEADER, "alice");
+    let forged = rotate().header(OPERATOR_HEADER, "alice) uid:0(root");
+    for (request, who) in
+        [(named, "unmapped (says alice)"), (rotate(), "unmapped"), (forged, "unmapped")]
+    {
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+        assert_eq!(fake.asked()[0].actor, Actor(who.into()));
+    }
+    fs::set_permissions(&fake.socket, Permissions::from_mode(0o666)).unwrap();
+    let (status, error) = json(rotate().send().await.unwrap()).await;
+    assert_eq!((status, &error["code"]), (StatusCode::FORBIDDEN, &Value::from("denied")));
+    assert!(fake.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_in_a_header_changes_nothing_for_whom_the_kernel_names() {
+    let fake = Fake::start().await;
+    let request = client(&fake.socket).post("http://rotord/v1/secrets/a/rotate");
+    request.header(OPERATOR_HEADER, "alice").send().await.unwrap();
+    let Actor(who) = &fake.asked()[0].actor;
+    assert!(who.starts_with("uid:") && !who.contains("alice"), "{who}");
 }
 
 #[tokio::test]

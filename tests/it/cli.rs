@@ -6,7 +6,8 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use http::Method;
-use rotord::engine::command::{Done, Refusal, RefusalKind};
+use rotord::engine::command::{Actor, Done, Refusal, RefusalKind};
+use rotord::http::peer::PeerPolicy;
 use rotord::model::id::{RotationId, VersionId};
 use rotord::model::reason::Reason;
 use rotord::model::target::Level;
@@ -222,11 +223,22 @@ async fn a_secret_that_does_not_exist_is_told_from_a_name_that_is_none() {
 
 #[tokio::test]
 async fn a_stranger_is_denied() {
-    let policy = rotord::http::peer::PeerPolicy { users: Vec::new(), group: None };
+    let policy = PeerPolicy::default();
     let fake = Fake::start_with(Setup { policy, ..Setup::default() }).await;
     let ran = run(&fake, &["status"]).await;
     assert_eq!(ran.exit, 8, "{ran:?}");
     assert!(ran.err.contains("may not command rotord"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_daemon_that_sees_no_user_numbers_is_told_the_name() {
+    let me = PeerPolicy::of_this_process(None).unwrap().users[1];
+    let policy = PeerPolicy { unmapped: Some(me), ..PeerPolicy::default() };
+    let fake = Fake::start_with(Setup { policy, ..Setup::default() }).await;
+    let ran = run(&fake, &["rotate", "stripe-key"]).await;
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    let user = nix::unistd::User::from_uid(me.into()).unwrap().expect("whoever runs tests");
+    assert_eq!(fake.asked()[0].actor, Actor(format!("unmapped (says {})", user.name)));
 }
 
 #[tokio::test]
