@@ -3,6 +3,8 @@
 
 mod canon;
 mod check;
+mod deadlines;
+mod leaks;
 mod scripts;
 mod search;
 mod toy;
