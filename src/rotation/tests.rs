@@ -4,6 +4,7 @@
 mod canon;
 mod check;
 mod deadlines;
+mod issuers;
 mod leaks;
 mod scripts;
 mod search;
