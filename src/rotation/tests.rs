@@ -8,7 +8,9 @@ mod issuers;
 mod leaks;
 mod scripts;
 mod search;
+mod targets;
 mod toy;
+mod unwinding;
 mod world;
 
 use crate::model::capability::{Capabilities, OldDies, OnLost, ValueFrom};

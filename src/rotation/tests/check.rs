@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use crate::model::id::{TargetName, VersionId};
 use crate::model::policy::Kind;
-use crate::model::reason::Reason;
 use crate::model::target::TargetTerms;
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
@@ -15,7 +14,7 @@ use crate::rotation::event::Happening;
 use crate::rotation::evidence::{has_left, is_settled};
 use crate::rotation::phase::{Outcome, Phase};
 use crate::rotation::tests::toy::Toy;
-use crate::rotation::{ACCEPTED_MAX, Rotation, deadline, route};
+use crate::rotation::{ACCEPTED_MAX, Rotation, TargetState, deadline, route};
 
 /// An effect is ordered at most this often at one instant: probes in a row are the longest
 /// honest series, and a series of failures has pauses.
@@ -30,7 +29,11 @@ pub(super) fn always(toy: &mut Toy) {
 /// A target counts from when it first stood where it should.
 fn join(toy: &mut Toy) {
     let now = toy.now;
-    let settled = toy.rotation.bound_targets().filter(|(_, target)| is_settled(target, now));
+    let stands = |name: &TargetName, target: &TargetState| {
+        let held = toy.held.get(name).map(|holding| holding.wanted.generation);
+        is_settled(target, now) && held == Some(target.wanted.generation)
+    };
+    let settled = toy.rotation.bound_targets().filter(|(name, target)| stands(name, target));
     let settled: Vec<TargetName> = settled.map(|(name, _)| name.clone()).collect();
     toy.joined.extend(settled);
 }
@@ -230,11 +233,6 @@ pub(super) fn at_rest(toy: &Toy, wait: &Wait) {
     let told = r.targets.iter().filter(|(_, t)| t.wanted.generation.0 > 0 && t.waived_by.is_none());
     let left = told.map(|(name, _)| name).find(unfit);
     assert!(left.is_none(), "P11: {left:?} stands elsewhere\n{}", toy.trace());
-}
-
-/// A person is needed: says for what.
-pub(super) fn stuck(wait: &Wait) -> Option<Reason> {
-    wait.needs_human
 }
 
 fn names(r: &Rotation, key: &crate::model::id::KeyId) -> bool {

@@ -232,6 +232,13 @@ impl Toy {
         panic!("not there after {STEPS_MAX} steps\n{}", self.trace())
     }
 
+    /// Lets whoever is at work finish, without faults.
+    pub(super) fn step_through(&mut self) {
+        while !self.pending.is_empty() {
+            self.step(Fault::None);
+        }
+    }
+
     /// The effect that the next step carries out, if it is one: the place for a fault.
     pub(super) fn next_effect(&self) -> Option<&Effect> {
         self.pending.first()
