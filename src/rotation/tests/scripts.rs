@@ -16,6 +16,9 @@ use crate::rotation::tests::{check, routes};
 /// Effects that may go wrong, from the first on.
 const DEPTH: u32 = 7;
 
+/// States of one route after which the enumeration has no end: the largest honest one has a tenth.
+const STATES_MAX: usize = 200_000;
+
 const FAULTS: [Fault; 5] =
     [Fault::None, Fault::Refused, Fault::Lied, Fault::CrashBefore, Fault::CrashAfter];
 
@@ -55,6 +58,7 @@ impl Scripts {
                 break 1;
             }
         };
+        assert!(self.behind.len() < STATES_MAX, "P11: no end of states\n{}", toy.trace());
         self.behind.extend(passed.into_iter().map(|state| (state, scripts)));
         scripts
     }

@@ -16,6 +16,9 @@ use crate::rotation::tests::canon::{Canon, canon};
 use crate::rotation::tests::toy::{Fault, Step, Toy, name, target};
 use crate::rotation::tests::{check, routes};
 
+/// States of one route after which the search has no end: the largest honest one has a sixth.
+const STATES_MAX: usize = 300_000;
+
 /// How much may still go wrong, and how often somebody may still interfere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Budget {
@@ -156,6 +159,7 @@ impl Search {
             return *known;
         }
         let at = self.visits.len();
+        assert!(at < STATES_MAX, "more than {STATES_MAX} states: something only counts up");
         self.known.insert(state, at);
         self.visits.push(Visit { from, by, next: None, asks: None });
         self.queue.push_back((at, toy, budget));
