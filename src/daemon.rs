@@ -47,7 +47,7 @@ use crate::store::lease::{Lease, LeaseConfig};
 use crate::telemetry::logs::{self, Logs};
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Kv;
-use crate::vault::auth::Keeper as LoginKeeper;
+use crate::vault::auth::{Keeper as LoginKeeper, Status as Login};
 use crate::vault::client::Vault;
 
 /// The key that values are recognised with. It gets another id when it is changed.
@@ -227,12 +227,13 @@ impl Daemon {
 
         let out = CancellationToken::new();
         let mut duties = JoinSet::new();
+        let standing = login.status();
         duties.spawn(login.keep(out.clone()));
         let store = Arc::new(store);
         let ready = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            key = first_contact(&store, &parts, &ends.snapshots) => Some(key),
+            key = first_contact(&store, &parts, &ends.snapshots, standing) => Some(key),
         };
         if let Some(fingerprints) = ready {
             let reloader = Reloader {
@@ -392,13 +393,16 @@ impl Running {
     }
 }
 
-/// What is read from Vault before the engine can run. Tries until it has it, and says meanwhile
-/// what is in the way.
+/// What is read from Vault before the engine can run. Tries after the first login, and then until
+/// it has it, and says meanwhile what is in the way.
 async fn first_contact(
     store: &KvStore,
     parts: &Running,
     snapshots: &watch::Sender<Arc<Snapshot>>,
+    mut login: watch::Receiver<Login>,
 ) -> FingerprintKey {
+    // Its keeper outlives this, and whether it went well shows in what follows.
+    let _ = login.wait_for(|standing| *standing != Login::Starting).await.is_ok();
     loop {
         let Context { channels, secrets, .. } = &parts.context;
         let trouble = match store.fingerprint_key(FINGERPRINT_KEY).await {
@@ -420,7 +424,8 @@ async fn first_contact(
             *snapshot = Arc::new(Snapshot { at: now, health, secrets });
         });
         notify(&[NotifyState::Watchdog]);
-        tokio::time::sleep(START_PAUSE.to_std()).await;
+        // Over early if the login stands otherwise now.
+        let _ = tokio::time::timeout(START_PAUSE.to_std(), login.changed()).await.is_ok();
     }
 }
 
