@@ -5,6 +5,7 @@ pub(crate) mod book;
 pub(crate) mod clock;
 #[path = "../../../examples/shared/consumer.rs"]
 pub(crate) mod consumer;
+pub(crate) mod daemon;
 pub(crate) mod fake_engine;
 pub(crate) mod fault_kv;
 pub(crate) mod fault_proxy;
@@ -16,6 +17,7 @@ pub(crate) mod kv_contract;
 pub(crate) mod mem_kv;
 pub(crate) mod mem_target;
 pub(crate) mod memory_issuer;
+pub(crate) mod needle;
 pub(crate) mod picture;
 pub(crate) mod servers;
 pub(crate) mod store_contract;

@@ -1,0 +1,8 @@
+//! The real binary on a real server: rotations as an operator sees them.
+//!
+//! Everything is judged from outside: what the control socket says, what lies in Vault, and what
+//! dependent services accept.
+
+mod issuers;
+pub(crate) mod places;
+pub(crate) mod services;
