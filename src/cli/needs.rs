@@ -40,16 +40,14 @@ impl Needs {
     /// rotord's own mount, and its own token.
     fn own(&mut self, mount: &str) {
         let written = ["create", "read", "update"];
-        for path in ["state/*", "lease", "incident/*", "audit-head/*"] {
+        for path in ["state/*", "lease", "audit-head/*"] {
             self.add(format!("{mount}/data/{path}"), &written);
         }
         // Written once and never over: not even a stolen token can put another value there.
         for path in ["material/*", "fingerprint-key/*"] {
             self.add(format!("{mount}/data/{path}"), &["create", "read"]);
         }
-        for path in ["state", "incident"] {
-            self.add(format!("{mount}/metadata/{path}"), &["list"]);
-        }
+        self.add(format!("{mount}/metadata/state"), &["list"]);
         self.add(format!("{mount}/metadata/material/*"), &["delete", "list"]);
         // The policy `default` has these three; a token need not have that policy.
         self.add("auth/token/lookup-self".into(), &["read"]);

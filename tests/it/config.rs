@@ -111,6 +111,14 @@ fn every_key_of_the_example_is_explained_where_it_comes_first() {
     }
 }
 
+/// README.md starts it step by step.
+#[test]
+fn the_minimal_config_has_nothing_wrong_with_it() {
+    let config = parsed(&fs::read_to_string(root("config/minimal.toml")).unwrap());
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.secrets.len(), 1);
+}
+
 #[test]
 fn the_example_becomes_what_it_says() {
     let config = parsed(&example());

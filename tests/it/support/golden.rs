@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-/// Compares a text with `tests/golden/<name>`. With `ROTORD_GOLDEN=write` the file is written
+/// Compares a text with `tests/golden/<name>`. With `UPDATE_GOLDEN=1` the file is written
 /// instead, for a person to look at before it is committed.
 #[track_caller]
 pub(crate) fn check(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("ROTORD_GOLDEN").is_some_and(|mode| mode == "write") {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).unwrap();
         return;
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         kept == text,
-        "{} differs; if the new one is right, run again with ROTORD_GOLDEN=write\n\
+        "{} differs; if the new one is right, run again with UPDATE_GOLDEN=1\n\
          --- kept\n{kept}--- now\n{text}",
         path.display()
     );
