@@ -18,6 +18,10 @@ use crate::rotation::{Rotation, route};
 /// How far an issuer's clock may be behind ours before a new key looks older than its intent.
 const CLOCK_SLACK: Span = Span::from_secs(300);
 
+/// How long an order whose answer was lost may still be on its way. Until then an empty list does
+/// not say that it was not carried out, and a second mint could be undone by the first.
+pub(super) const STILL_UNDER_WAY: Span = Span::from_secs(30);
+
 /// Before a mint: sweep what is left of ours, see whether there is room, and note what exists.
 pub(super) fn preflighted(
     rotation: &mut Rotation,
@@ -114,6 +118,11 @@ pub(super) fn looked_up(rotation: &mut Rotation, keys: &[KeySeen], at: Timestamp
         (true, false) => return stuck(rotation, version, before, since),
     };
     let minted = !found.is_empty();
+    let settled_at = since + STILL_UNDER_WAY;
+    if !minted && capabilities.on_lost != OnLost::Manual && at < settled_at {
+        rotation.trouble.not_before = Some(settled_at);
+        return;
+    }
     let step = match (capabilities.on_lost, found.is_empty()) {
         (OnLost::Manual, _) => return stuck(rotation, version, before, since),
         (OnLost::Repeat, _) | (_, true) => mint_step(rotation, before),

@@ -1,10 +1,10 @@
 //! One rotation as a pure machine.
 //!
 //! ```text
-//!  Stage -> Probe -> Admit -> (Install) -> Promote -> Switch -> Overlap -> Retire -> Revoke -> Closed
-//!     \________\________\________/
-//!                 v  before the point of no return
-//!              Unwind -> Closed
+//! Stage > Probe > Admit > (Install) > Promote > Switch > Overlap > Retire > Revoke > Closed
+//!    \_______\_______\________/
+//!               v  before the point of no return
+//!            Unwind > Closed
 //! ```
 //!
 //! Two functions are the whole machine. [`decide`](decide::decide) looks at a rotation and says

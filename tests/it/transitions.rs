@@ -27,6 +27,8 @@ use rotord::rotation::{Forced, ForcedRule, Leaving, Outgoing, Rotation, Terms, T
 use crate::support::golden;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
+/// Longer ago than any order is still on its way.
+const LONG: Span = Span::from_secs(600);
 /// On its way out.
 const OLD: VersionId = VersionId(1);
 /// Replaced by `NEW`, or to be.
@@ -159,7 +161,7 @@ fn phases() -> Vec<(String, Phase)> {
         ("sweep", Staging::Sweep { orphans: vec![orphan()] }),
         ("make", Staging::Make),
         ("mint", Staging::Mint { before: before() }),
-        ("lost", Staging::Lost { before: before(), since: NOW, stuck: None }),
+        ("lost", Staging::Lost { before: before(), since: NOW - LONG, stuck: None }),
         ("roll", Staging::Roll { found: orphan(), before: before() }),
         ("place", Staging::Place),
     ];

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use crate::model::target::{Evidence, Observation, Wanted};
 use crate::model::time::{Span, Timestamp};
 use crate::model::version::Version;
+use crate::rotation::lookup::STILL_UNDER_WAY;
 use crate::rotation::phase::{AfterUnwind, Outcome, Phase, Remains, Staging};
 use crate::rotation::retry::{ATTEMPTS_BEFORE_HUMAN, Trouble};
 use crate::rotation::tests::toy::{Holding, Key, Toy};
@@ -219,7 +220,7 @@ fn phase(mix: &mut Mix, phase: &Phase, now: Timestamp) {
     match phase {
         Phase::Stage { version, step } => {
             version.hash(mix);
-            staging(mix, step);
+            staging(mix, step, now);
         }
         Phase::Probe { incoming, good, not_before } => {
             (incoming, good).hash(mix);
@@ -245,13 +246,16 @@ fn phase(mix: &mut Mix, phase: &Phase, now: Timestamp) {
     }
 }
 
-fn staging(mix: &mut Mix, step: &Staging) {
+fn staging(mix: &mut Mix, step: &Staging, now: Timestamp) {
     match step {
         Staging::Preflight => 0_u8.hash(mix),
         Staging::Sweep { orphans } => (1_u8, orphans).hash(mix),
         Staging::Make => 2_u8.hash(mix),
         Staging::Mint { before } => (3_u8, before).hash(mix),
-        Staging::Lost { before, since: _, stuck } => (4_u8, before, stuck).hash(mix),
+        Staging::Lost { before, since, stuck } => {
+            (4_u8, before, stuck).hash(mix);
+            ago(mix, *since, now, STILL_UNDER_WAY);
+        }
         Staging::Roll { found, before } => (5_u8, found, before).hash(mix),
         Staging::Place => 6_u8.hash(mix),
     }

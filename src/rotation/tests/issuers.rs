@@ -165,6 +165,7 @@ fn seen(marked: Option<VersionId>, created_at: Option<Timestamp>) -> KeySeen {
 fn after(toy: &Toy, finds: Finds) -> String {
     let mut toy = toy.clone();
     let hour = Span::from_secs(3600);
+    toy.pass(toy.now + Span::from_secs(60));
     let old = KeySeen { key: KeyId("key-1".to_owned()), marked: Some(V1), created_at: None };
     let found = match finds {
         Finds::Saved => {
@@ -225,6 +226,22 @@ fn a_lost_mint_is_looked_up_and_what_follows_depends_on_what_is_found() {
         let found = after(&lost(on_lost, exclusive), finds);
         assert_eq!(found, expected, "{on_lost:?}, exclusive {exclusive}, {finds:?}");
     }
+}
+
+#[test]
+fn what_is_not_there_yet_may_still_come() {
+    let mut toy = lost(OnLost::Sweep, false);
+    let Phase::Stage { step: Staging::Lost { since, .. }, .. } = toy.rotation.phase else {
+        panic!("{}", toy.trace())
+    };
+    toy.run_until(is_at_mint);
+    assert_eq!(toy.now.since(since), Span::from_secs(30), "{}", toy.trace());
+    // It lands in between: what is found is dealt with at once.
+    let mut toy = lost(OnLost::Sweep, false);
+    toy.step(Fault::None);
+    toy.happen(Happening::Listed { keys: vec![seen(Some(V2), None)] });
+    let sweeps = matches!(toy.rotation.phase, Phase::Stage { step: Staging::Sweep { .. }, .. });
+    assert!(sweeps && toy.rotation.trouble.allows(toy.now), "{}", toy.trace());
 }
 
 #[test]

@@ -281,18 +281,7 @@ impl Toy {
             let entry = (effect.clone(), told.map_or(0, |generation| generation.0));
             *self.ordered.entry(entry).or_default() += 1;
         }
-        let only_asks = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::List
-                    | Effect::LookUp { .. }
-                    | Effect::Probe { .. }
-                    | Effect::Refute { .. }
-                    | Effect::Observe { .. }
-                    | Effect::Make { .. }
-            )
-        };
-        if !effects.iter().all(only_asks) {
+        if effects.iter().any(Effect::needs_intent) {
             self.happen(Happening::Intended { effects: effects.clone() });
             self.save();
         }
@@ -324,7 +313,8 @@ impl Toy {
         }
     }
 
-    /// Everything that is not in Vault is forgotten. Whoever comes next sweeps what no record names.
+    /// Everything that is not in Vault is forgotten. Whoever comes next sweeps what no record
+    /// names.
     fn crash(&mut self, away: Span) {
         self.rotation = self.saved.clone();
         self.pending.clear();
