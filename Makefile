@@ -24,7 +24,7 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 BINARY ?=
 
-demo: tools
+demo: $(BAO_STAMP)
 	$(CARGO) build $(PROFILE) --bins --examples
 	$(CARGO) run --quiet $(PROFILE) --example demo
 

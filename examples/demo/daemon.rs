@@ -1,0 +1,58 @@
+//! rotord as any program can follow it: HTTP over its socket, as `docs/api.md` describes it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use rotord::api::wire::Detail;
+use rotord::model::time::Timestamp;
+use tokio::time::{sleep, timeout};
+
+use crate::Fallible;
+
+/// rotord answers after ten seconds if there is no news.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// rotord opens its socket before anything else.
+const OPENS_WITHIN: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A follower of rotord.
+pub(crate) struct Daemon {
+    http: Client,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// Follows the rotord behind this socket.
+    pub(crate) fn new(socket: PathBuf) -> Fallible<Daemon> {
+        let http = Client::builder().unix_socket(socket.as_path()).timeout(ANSWERS_WITHIN);
+        Ok(Daemon { http: http.tls_certs_only([]).build()?, socket })
+    }
+
+    /// Waits for the socket.
+    pub(crate) async fn until_there(&self) -> Fallible<()> {
+        let there = timeout(OPENS_WITHIN, async {
+            while tokio::net::UnixStream::connect(&self.socket).await.is_err() {
+                sleep(LOOK).await;
+            }
+        });
+        Ok(there.await.map_err(|_| "rotord does not open its socket")?)
+    }
+
+    /// Everything about one secret, as soon as there is something newer; None while rotord does
+    /// not know it yet.
+    pub(crate) async fn detail(
+        &self,
+        secret: &str,
+        newer_than: Option<Timestamp>,
+    ) -> Fallible<Option<Detail>> {
+        let newer = newer_than.map(|moment| format!("?newer_than={moment}")).unwrap_or_default();
+        let url = format!("http://rotord/v1/status/{secret}{newer}");
+        let answer = self.http.get(url).send().await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Ok(Some(answer.error_for_status()?.json().await?)),
+        }
+    }
+}
