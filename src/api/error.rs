@@ -29,6 +29,8 @@ pub const TOO_LARGE: &str = "too_large";
 pub const DENIED: &str = "denied";
 /// The engine's queue is full.
 pub const BUSY: &str = "busy";
+/// The records are not read yet, so nobody knows which secrets there are.
+pub const STARTING: &str = "starting";
 /// The daemon is on its way out.
 pub const STOPPING: &str = "stopping";
 /// The command was handed over and no answer came in time.
@@ -91,6 +93,11 @@ impl ApiError {
     pub(super) fn wrong_content_type() -> ApiError {
         let text = "a value comes as its bare bytes, with content-type application/octet-stream";
         ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, BAD_BODY, text)
+    }
+
+    pub(super) fn starting() -> ApiError {
+        let text = "the records are not read yet: try again, or look at `rotord status`";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, STARTING, text)
     }
 
     /// No secret of that name; one that is spelled nearly so is suggested.

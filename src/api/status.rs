@@ -27,6 +27,7 @@ pub(super) async fn one(
     let snapshot = picture(&api, newer_than).await;
     match snapshot.secrets.get(&name) {
         Some(secret) => Ok(Json(view::detail(&snapshot, secret, api.clock.now()))),
+        None if !snapshot.health.loaded => Err(ApiError::starting()),
         None => Err(ApiError::no_such_secret(name.as_str(), snapshot.secrets.keys())),
     }
 }

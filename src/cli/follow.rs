@@ -8,6 +8,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use http::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use crate::api::wire;
@@ -81,11 +82,20 @@ async fn patiently(
     let started = Instant::now();
     loop {
         match daemon.detail(name, newer_than).await {
-            Err(CliError::NoDaemon(_) | CliError::Lost) if started.elapsed() < AWAY_MAX => {
+            Err(error) if is_away(&error) && started.elapsed() < AWAY_MAX => {
                 sleep(AWAY_PAUSE).await;
             }
             answer => return answer,
         }
+    }
+}
+
+/// Whether this is what a daemon says that is being started again.
+fn is_away(error: &CliError) -> bool {
+    match error {
+        CliError::NoDaemon(_) | CliError::Lost => true,
+        CliError::Answer(status, _) => *status == StatusCode::SERVICE_UNAVAILABLE,
+        _ => false,
     }
 }
 

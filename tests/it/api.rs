@@ -166,6 +166,18 @@ async fn a_secret_that_does_not_exist_is_not_found_and_the_nearest_is_suggested(
 }
 
 #[tokio::test]
+async fn before_the_records_are_read_no_name_is_called_unknown() {
+    let mut snapshot = picture::snapshot();
+    snapshot.health.loaded = false;
+    let fake = Fake::start_with(Setup { snapshot, ..Setup::default() }).await;
+    let (status, error) = send(&fake, Method::GET, "/v1/status/not-read-yet").await;
+    let starting = (StatusCode::SERVICE_UNAVAILABLE, &Value::from("starting"));
+    assert_eq!((status, &error["code"]), starting);
+    let (status, _) = send(&fake, Method::GET, "/v1/status/mail-key").await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn every_command_reaches_the_engine_with_the_callers_name() {
     let fake = Fake::answering(|_| {
         Ok(Done { rotation: Some(RotationId("r-1".into())), text: "opened".into() })
