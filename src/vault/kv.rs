@@ -47,7 +47,14 @@ impl Kv for Vault {
     async fn write(&self, at: &KvPath, document: &Document, cas: u64) -> Result<u64, VaultError> {
         check(at)?;
         let order = Order::Write { at, document, cas };
-        written(&order, &self.done(&order).await?)
+        match self.done(&order).await {
+            Ok(answer) => written(&order, &answer),
+            // A policy with `create` and without `update` is applied before anything is compared.
+            Err(VaultError::Denied { path }) if cas == 0 && self.is_there(at).await => {
+                Err(VaultError::Conflict { path })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn patch(&self, at: &KvPath, patch: &Document, cas: u64) -> Result<u64, VaultError> {
@@ -100,6 +107,13 @@ impl Kv for Vault {
     async fn delete_metadata(&self, at: &KvPath) -> Result<(), VaultError> {
         check(at)?;
         self.ask(&Order::DeleteMetadata { at }).await.map(|_| ())
+    }
+}
+
+impl Vault {
+    /// Whether something was ever written at the path, as far as can be told.
+    async fn is_there(&self, at: &KvPath) -> bool {
+        matches!(self.read(at).await, Ok(Some(_)) | Err(VaultError::Deleted { .. }))
     }
 }
 

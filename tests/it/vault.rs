@@ -132,6 +132,31 @@ async fn capabilities_are_told_path_by_path() {
     assert_eq!(granted.len(), 2);
 }
 
+/// What may be written once may not be updated, and Vault looks at that first.
+#[tokio::test]
+async fn a_second_first_write_is_a_conflict_for_a_token_that_may_only_create_too() {
+    let bao = Bao::shared().await;
+    let mount = bao.fresh_mount().await;
+    let rules = format!(
+        r#"path "{mount}/data/once/*" {{ capabilities = ["create", "read"] }}
+        path "{mount}/data/blind/*" {{ capabilities = ["create"] }}"#
+    );
+    let policy = json!({"policy": rules});
+    bao.ok(Method::POST, "sys/policies/acl/once", Some(policy)).await;
+    let kind = json!({"policies": ["once"]});
+    let answer = bao.ok(Method::POST, "auth/token/create", Some(kind)).await;
+    let vault = bao.vault_with(answer["auth"]["client_token"].as_str().unwrap(), &bao.settings());
+    let (once, blind) = (at(&mount, "once/a"), at(&mount, "blind/a"));
+    let write = async |at: &KvPath| vault.write(at, &document(json!({"a": "b"})), 0).await;
+
+    assert_eq!(write(&once).await, Ok(1));
+    assert_eq!(write(&once).await, Err(VaultError::Conflict { path: once.to_string() }));
+    assert_eq!(write(&blind).await, Ok(1));
+    assert_eq!(write(&blind).await, Err(VaultError::Denied { path: blind.to_string() }));
+    let update = vault.write(&once, &document(json!({})), 1).await;
+    assert_eq!(update, Err(VaultError::Denied { path: once.to_string() }));
+}
+
 #[tokio::test]
 async fn a_namespace_is_a_vault_of_its_own() {
     let bao = Bao::shared().await;
