@@ -4,5 +4,6 @@
 //! dependent services accept.
 
 mod issuers;
+mod kill;
 pub(crate) mod places;
 pub(crate) mod services;

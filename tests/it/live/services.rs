@@ -1,6 +1,7 @@
 //! Dependent services inside the test's own process: the examples, served on ports that stay the
 //! same when a service is restarted or swapped for one that misbehaves.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -146,25 +147,28 @@ impl Webhook {
 
     /// Their tables in a config, for a secret of this name.
     pub(crate) fn targets(&self, secret: &str) -> String {
+        Webhook::targets_at(secret, self.api.server.address, self.signer.server.address)
+    }
+
+    /// The same, with something in between.
+    pub(crate) fn targets_at(secret: &str, api: SocketAddr, signer: SocketAddr) -> String {
         format!(
             r#"
 [secrets.{secret}.targets.api]
 type = "http"
 role = "verifier"
-url = "{}"
+url = "http://{api}/rotord"
 environment = "live"
 channel = "push"
 
 [secrets.{secret}.targets.sender]
 type = "http"
 role = "signer"
-url = "{}"
+url = "http://{signer}/rotord"
 environment = "live"
 channel = "push"
 retry_horizon = "1s"
-"#,
-            self.api.url("/rotord"),
-            self.signer.url("/rotord"),
+"#
         )
     }
 }

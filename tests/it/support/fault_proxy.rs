@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::support::daemon::signal;
 
 /// What happens to one exchange.
 #[derive(Clone, Debug)]
@@ -20,6 +23,75 @@ pub(crate) enum Fault {
     Answer(String),
 }
 
+/// On which side of a request the client dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The request never arrives.
+    Before,
+    /// It is carried out, and nobody hears the answer.
+    After,
+}
+
+/// Kills the client at a request, counted over all proxies that share it.
+#[derive(Default)]
+pub(crate) struct Tripwire {
+    armed: Mutex<Option<Armed>>,
+    tripped: watch::Sender<bool>,
+}
+
+struct Armed {
+    process: u32,
+    /// Requests up to the one that trips.
+    left: usize,
+    side: Side,
+}
+
+impl Tripwire {
+    /// Kills this process at its `number`-th request from now on.
+    pub(crate) fn arm(&self, process: u32, number: usize, side: Side) {
+        self.tripped.send_replace(false);
+        *self.armed.lock().unwrap() = Some(Armed { process, left: number, side });
+    }
+
+    /// Whether it tripped; it does so once and no more.
+    pub(crate) fn disarm(&self) -> bool {
+        self.armed.lock().unwrap().take();
+        *self.tripped.borrow()
+    }
+
+    /// Waits until it trips.
+    pub(crate) async fn tripped(&self) {
+        let mut tripped = self.tripped.subscribe();
+        let _ = tripped.wait_for(|tripped| *tripped).await.expect("the sender is here");
+    }
+
+    /// Counts a request; answers where it trips, if it does.
+    fn step(&self, request: &[u8]) -> Option<(u32, Side)> {
+        if is_upkeep(request) {
+            return None;
+        }
+        let mut armed = self.armed.lock().unwrap();
+        let here = armed.as_mut()?;
+        here.left -= 1;
+        if here.left > 0 {
+            return None;
+        }
+        armed.take().map(|armed| (armed.process, armed.side))
+    }
+
+    fn spring(&self, process: u32) {
+        self.tripped.send_replace(true);
+        signal(process, rustix::process::Signal::KILL);
+    }
+}
+
+/// What a daemon asks Vault whether or not a rotation is open, at moments of its own.
+fn is_upkeep(request: &[u8]) -> bool {
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    ["/data/lease ", "/data/audit-head/", "/v1/auth/token/"].iter().any(|part| line.contains(part))
+}
+
 /// A running proxy. It ends when it is dropped.
 pub(crate) struct FaultProxy {
     pub(crate) address: SocketAddr,
@@ -30,11 +102,16 @@ pub(crate) struct FaultProxy {
 impl FaultProxy {
     /// A proxy before a server; faithful until told otherwise.
     pub(crate) async fn before(server: SocketAddr) -> FaultProxy {
+        FaultProxy::with_tripwire(server, Arc::default()).await
+    }
+
+    /// A proxy that kills its client when the wire trips.
+    pub(crate) async fn with_tripwire(server: SocketAddr, wire: Arc<Tripwire>) -> FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let faults: Arc<Mutex<Vec<Fault>>> = Arc::default();
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, server, Arc::clone(&faults)));
+        task.spawn(accept(listener, server, Arc::clone(&faults), wire));
         FaultProxy { address, faults, _task: task }
     }
 
@@ -50,17 +127,31 @@ impl FaultProxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, faults: Arc<Mutex<Vec<Fault>>>) {
+async fn accept(
+    listener: TcpListener,
+    server: SocketAddr,
+    faults: Arc<Mutex<Vec<Fault>>>,
+    wire: Arc<Tripwire>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
-        connections.spawn(exchange(client, server, Arc::clone(&faults)));
+        connections.spawn(exchange(client, server, Arc::clone(&faults), Arc::clone(&wire)));
     }
 }
 
 /// One exchange per connection: `Connection: close` is added, so both ends agree where it ends.
-async fn exchange(mut client: TcpStream, server: SocketAddr, faults: Arc<Mutex<Vec<Fault>>>) {
+async fn exchange(
+    mut client: TcpStream,
+    server: SocketAddr,
+    faults: Arc<Mutex<Vec<Fault>>>,
+    wire: Arc<Tripwire>,
+) {
     let Some(request) = read_request(&mut client).await else { return };
+    let killing = wire.step(&request);
+    if let Some((process, Side::Before)) = killing {
+        return wire.spring(process);
+    }
     let fault = {
         let mut faults = faults.lock().unwrap();
         if faults.is_empty() { None } else { Some(faults.remove(0)) }
@@ -69,6 +160,9 @@ async fn exchange(mut client: TcpStream, server: SocketAddr, faults: Arc<Mutex<V
     upstream.write_all(&request).await.unwrap();
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).await.unwrap();
+    if let Some((process, _)) = killing {
+        return wire.spring(process);
+    }
     let answer = match fault {
         None => answer,
         Some(Fault::LoseAnswer) => return,
