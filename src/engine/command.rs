@@ -80,6 +80,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it goes ahead of others that wait for the same secret.
+    pub fn is_urgent(&self) -> bool {
+        matches!(self, Command::Rotate { emergency: true, .. } | Command::Hold { .. })
+    }
+
     /// The secret it is about.
     pub fn secret(&self) -> &SecretName {
         match self {

@@ -190,7 +190,13 @@ fn emergency(
         return Ok(done(stored, text));
     }
     let trigger = Trigger::Emergency { by: actor.0.clone(), reason };
-    open(walk, stored, trigger, Lane::Emergency, now)
+    let opened = open(walk, stored, trigger, Lane::Emergency, now);
+    // The exposure is recorded in any case; the planner opens the rotation as soon as it may.
+    opened.or_else(|refusal| {
+        let text =
+            format!("noted as exposed; the rotation is opened as soon as it can be: {refusal}");
+        Ok(done(stored, text))
+    })
 }
 
 async fn provide(
@@ -233,6 +239,7 @@ async fn adopt(
     let trigger = Trigger::Adopted { by: actor.0.clone() };
     let id = opening::rotation_id(now, trigger_name(&trigger));
     let saved = Saved { rotation: id.clone(), key: key.clone(), material };
+    clear_way(walk).await?;
     put(walk, VersionId(1), &saved).await?;
     let opening = opening::opening(&walk.managed, id, trigger, Lane::Routine, now);
     let rotation = Rotation::adopt(opening, Adopted { key, fingerprint });
@@ -308,6 +315,18 @@ async fn put(walk: &Walk, version: VersionId, saved: &Saved) -> Result<(), Refus
         }
         Err(error) => Err(closed(&Shut::Store(error))),
     }
+}
+
+/// Takes away what an adoption that was never recorded left behind. Without a record no material
+/// is anybody's.
+async fn clear_way(walk: &Walk) -> Result<(), Refusal> {
+    let name = &walk.managed.name;
+    let failed = |error| closed(&Shut::Store(error));
+    walk.world.gate.leads_for(walk.world.limits.effect_timeout).map_err(|shut| closed(&shut))?;
+    for version in walk.world.store.list_material(name).await.map_err(failed)? {
+        walk.world.store.forget_material(name, version).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn check(walk: &Walk, rotation: &Rotation, material: &Material) -> Result<(), Refusal> {

@@ -100,14 +100,19 @@ pub(super) struct Execution<'a> {
 }
 
 impl Materials {
-    /// Fetches whatever these effects need, each version once.
+    /// What was fetched so far.
+    pub(super) fn saved(&self) -> &BTreeMap<VersionId, Arc<Saved>> {
+        &self.saved
+    }
+
+    /// Fetches whatever these effects need, each version once, before any of them may start.
     pub(super) async fn prepare(
         &mut self,
         world: &World,
         rotation: &Rotation,
         name: &SecretName,
         effects: &[Effect],
-    ) -> Result<&BTreeMap<VersionId, Arc<Saved>>, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut needed: Vec<VersionId> = Vec::new();
         for effect in effects {
             match effect {
@@ -122,9 +127,13 @@ impl Materials {
             }
         }
         for version in needed {
-            self.get(world, name, version).await?;
+            match self.get(world, name, version).await {
+                // What is not there is the effect's own failure, with a reason and a way out.
+                Ok(_) | Err(StoreError::Unreadable { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(&self.saved)
+        Ok(())
     }
 }
 
@@ -408,6 +417,11 @@ impl Execution<'_> {
     ) -> Result<T, Failed> {
         let _place = self.world.places.at(self.rotation.lane, lane, places).await;
         let limit = self.world.limits.effect_timeout;
+        // The wait for a place may have been long: nothing starts under a lease that has run down.
+        self.world
+            .gate
+            .leads_for(limit)
+            .map_err(|shut| Failed { failure: shut.failure(), text: shut.to_string() })?;
         match tokio::time::timeout(limit.to_std(), call).await {
             Ok(result) => Ok(result?),
             Err(_) => {

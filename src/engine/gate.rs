@@ -132,6 +132,13 @@ impl Gate {
         Ok(())
     }
 
+    /// For how much longer destructive effects wait after a takeover; none if they need not.
+    pub fn takeover_wait(&self) -> Option<Span> {
+        let leadership = (*self.leadership.borrow())?;
+        let wait = leadership.destructive_from.since(self.clock.steady());
+        (wait > Span::ZERO).then_some(wait)
+    }
+
     /// Lets one effect through. Its intent must have been saved.
     ///
     /// # Errors
@@ -140,7 +147,7 @@ impl Gate {
         let leadership = self.leads_for(self.effect_timeout)?;
         let now = self.clock.now();
         let began = self.clock.steady();
-        if effect.is_destructive() {
+        if record.rotation.is_destructive(effect) {
             if began < leadership.destructive_from {
                 return Err(Shut::TakeoverWait(leadership.destructive_from.since(began)));
             }
@@ -152,9 +159,12 @@ impl Gate {
             }
         }
         let boundary = self.boundary.fetch_add(1, Ordering::Relaxed) + 1;
-        let entry = self.entry(record, EntryKind::Intent);
-        let effect = Some(effect.clone());
-        self.append(Entry { boundary: Some(boundary), effect, ..entry }).await?;
+        // Asking leaves nothing behind: ten thousand idle secrets would fill the chain with it.
+        if !effect.only_asks() {
+            let entry = self.entry(record, EntryKind::Intent);
+            let effect = Some(effect.clone());
+            self.append(Entry { boundary: Some(boundary), effect, ..entry }).await?;
+        }
         Ok(Permit { boundary, began })
     }
 
@@ -169,9 +179,12 @@ impl Gate {
         effect: &Effect,
         failure: Option<Failure>,
     ) -> Result<Span, Shut> {
-        let entry = self.entry(record, EntryKind::Outcome);
-        let effect = Some(effect.clone());
-        self.append(Entry { boundary: Some(permit.boundary), effect, failure, ..entry }).await?;
+        if !effect.only_asks() {
+            let entry = self.entry(record, EntryKind::Outcome);
+            let effect = Some(effect.clone());
+            self.append(Entry { boundary: Some(permit.boundary), effect, failure, ..entry })
+                .await?;
+        }
         Ok(self.clock.steady().since(permit.began))
     }
 
@@ -182,6 +195,14 @@ impl Gate {
     pub async fn command(&self, record: &Record, actor: &str, what: &str) -> Result<(), Shut> {
         let entry = self.entry(record, EntryKind::Command).note(what);
         self.append(Entry { actor: actor.to_owned(), ..entry }).await
+    }
+
+    /// Writes down a step of the record that is no effect and that somebody may ask about later.
+    ///
+    /// # Errors
+    /// [`Shut::Audit`]; the step is in the record all the same.
+    pub async fn step(&self, record: &Record, what: &str) -> Result<(), Shut> {
+        self.append(self.entry(record, EntryKind::Step).note(what)).await
     }
 
     /// Makes the lines so far durable and answers where the chain ends.

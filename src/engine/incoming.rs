@@ -118,6 +118,9 @@ impl Engine {
             return;
         }
         match self.ledger.get_mut(&name) {
+            Some(entry) if entry.busy && envelope.command.is_urgent() => {
+                entry.commands.push_front(envelope);
+            }
             Some(entry) if entry.busy => entry.commands.push_back(envelope),
             _ => self.dispatch(name, envelope),
         }

@@ -116,6 +116,11 @@ impl Entry {
         }
     }
 
+    /// Whether reading or writing its record has failed for so long that a person should know.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.reloads > RELOAD_PAUSES.len()
+    }
+
     /// When its rotation, or the record itself, is to be looked at again.
     pub(super) fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.standing {
@@ -243,5 +248,6 @@ fn fill_in_rotation(facts: &mut Facts<'_>, rotation: &Rotation) {
         Phase::Closed { outcome: Outcome::Unwound { .. }, at } => Some(*at),
         _ => None,
     };
+    facts.contained = facts.current.is_none() && !rotation.versions.is_empty();
     facts.full = rotation.outgoing.len() + 1 >= ACCEPTED_MAX;
 }

@@ -6,6 +6,7 @@ use crate::engine::ledger::{self, Entry};
 use crate::engine::opening;
 use crate::engine::snapshot::{SecretView, Waiting};
 use crate::engine::walk::Standing;
+use crate::model::capability::OnLost;
 use crate::model::id::SecretName;
 use crate::model::policy::{Kind, Lane};
 use crate::model::reason::Reason;
@@ -66,12 +67,15 @@ fn waiting(name: &SecretName, entry: &Entry, rotation: Option<&Rotation>) -> Wai
     }
     match &entry.standing {
         Standing::Absent => absent(name, entry),
-        Standing::Unknown { reason, text } => Waiting {
-            why: format!("{reason}: {text}"),
-            until: None,
-            needs_human: None,
-            remedy: None,
-        },
+        Standing::Unknown { reason, text } => {
+            let stuck = Some(*reason).filter(|_| entry.is_stuck());
+            Waiting {
+                why: format!("{reason}: {text}"),
+                until: None,
+                needs_human: stuck,
+                remedy: stuck.map(|_| "see docs/operating.md for the reason code".to_owned()),
+            }
+        }
         Standing::Unreadable { text } => Waiting {
             why: text.clone(),
             until: None,
@@ -84,9 +88,7 @@ fn waiting(name: &SecretName, entry: &Entry, rotation: Option<&Rotation>) -> Wai
             needs_human: Some(Reason::ForeignValue),
             remedy: Some(format!("rotord adopt {name} < VALUE, or remove it and restart rotord")),
         },
-        Standing::Known { wait, .. } if entry.busy => {
-            Waiting { why: "under way".to_owned(), until: None, ..known(name, wait, rotation) }
-        }
+        Standing::Known { .. } if entry.busy => plain("under way"),
         Standing::Known { wait, .. } => known(name, wait, rotation),
     }
 }
@@ -137,6 +139,11 @@ fn remedy(name: &SecretName, reason: Reason, rotation: Option<&Rotation>) -> Str
             });
             let target = removed.map_or("TARGET", |(target, _)| target.as_str());
             format!("rotord resolve {name} waive {target}")
+        }
+        Reason::PossibleOrphan
+            if rotation.is_some_and(|r| r.terms.capabilities.on_lost == OnLost::Manual) =>
+        {
+            format!("rotord provide {name} < VALUE, or rotord resolve {name} abandon")
         }
         Reason::PossibleOrphan if rotation.is_some_and(lost) => {
             format!("look at the issuer's keys, then: rotord resolve {name} accept-key ID")

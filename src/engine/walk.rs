@@ -96,6 +96,8 @@ pub(super) struct Walk {
     materials: Materials,
     /// Memory is ahead of Vault.
     dirty: bool,
+    /// Steps that get an audit line once they are durable.
+    steps: Vec<String>,
 }
 
 /// Why a walk ends before it has to wait.
@@ -126,7 +128,16 @@ impl Walk {
         durable: Option<Stored>,
     ) -> Walk {
         let materials = Materials::default();
-        Walk { world, managed, progress, failures: Vec::new(), durable, materials, dirty: false }
+        Walk {
+            world,
+            managed,
+            progress,
+            failures: Vec::new(),
+            durable,
+            materials,
+            dirty: false,
+            steps: Vec::new(),
+        }
     }
 
     /// Runs to the next wait. `known` is the record as the last walk left it.
@@ -229,9 +240,18 @@ impl Walk {
     async fn perform(
         &mut self,
         stored: &mut Stored,
-        effects: Vec<Effect>,
+        mut effects: Vec<Effect>,
     ) -> Result<Option<Wait>, Broken> {
         let at = self.world.clock.now();
+        if let Some(wait) = self.world.gate.takeover_wait() {
+            effects.retain(|effect| !stored.record.rotation.is_destructive(effect));
+            if effects.is_empty() {
+                let why = Why::Retry { reason: Reason::NoLease };
+                return Ok(Some(Wait { until: Some(at + wait), why, needs_human: None }));
+            }
+        }
+        let name = self.managed.name.clone();
+        self.materials.prepare(&self.world, &stored.record.rotation, &name, &effects).await?;
         let needs_intent = effects.iter().any(Effect::needs_intent);
         if needs_intent {
             let what = Happening::Intended { effects: effects.clone() };
@@ -265,17 +285,20 @@ impl Walk {
         let managed = Arc::clone(&self.managed);
         let effects: Vec<Effect> = passed.iter().map(|(effect, _)| effect.clone()).collect();
         let rotation = &stored.record.rotation;
-        let materials = self.materials.prepare(&world, rotation, &managed.name, &effects).await?;
+        let materials = self.materials.saved();
         let execution = Execution { world: &world, managed: &managed, rotation, materials };
         let executed = join_all(effects.iter().map(|effect| execution.execute(effect))).await;
+        let mut result = Ok(());
         for ((effect, permit), (executed, fresh)) in passed.into_iter().zip(executed) {
             if let Some((version, saved)) = fresh {
                 self.materials.put(version, Arc::new(saved));
             }
-            self.take_outcome(stored, effect, permit, executed).await?;
+            // Every outcome is taken in, whatever became of the line of another.
+            let taken = self.take_outcome(stored, effect, permit, executed).await;
+            result = result.and(taken);
         }
         self.publish(stored);
-        Ok(())
+        result
     }
 
     async fn take_outcome(
@@ -312,6 +335,7 @@ impl Walk {
         let name = &self.managed.name;
         let what = event.what.name();
         let at = event.at;
+        let noteworthy = noteworthy(&event.what);
         let after = apply(before.clone(), event).map_err(|illegal| {
             tracing::error!(secret = %name, rotation = %before.id, "{illegal}");
             Broken::Defect(format!("a defect: {illegal}; please report it"))
@@ -328,6 +352,9 @@ impl Walk {
                 self.world.metrics.rotation_closed(trigger, outcome);
             }
         }
+        if let Some(note) = noteworthy {
+            self.steps.push(note);
+        }
         self.dirty |= !only_refreshes(before, &after);
         stored.record.rotation = after;
         Ok(())
@@ -339,6 +366,9 @@ impl Walk {
             self.world.gate.save(stored).await?;
             self.dirty = false;
             self.publish(stored);
+        }
+        for step in std::mem::take(&mut self.steps) {
+            self.world.gate.step(&stored.record, &step).await?;
         }
         Ok(())
     }
@@ -436,6 +466,29 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// What is said in the audit chain of a step that is no effect: promotions, exceptions, and what
+/// people decided.
+fn noteworthy(what: &Happening) -> Option<String> {
+    Some(match what {
+        Happening::Promoted => "promoted".to_owned(),
+        Happening::Clear { cleared } => {
+            let (versions, targets) = (cleared.going(), cleared.evidence().keys());
+            format!("cleared {versions:?} on the evidence of {:?}", targets.collect::<Vec<_>>())
+        }
+        Happening::Cut { forced } => format!(
+            "forced {} by {:?}, without evidence of {:?}",
+            forced.version, forced.rule, forced.targets_without_evidence
+        ),
+        Happening::Tainted { version, by } => format!("{version} is exposed, says {by}"),
+        Happening::Held { hold } => format!("held until {} by {}", hold.until, hold.by),
+        Happening::Released => "hold released".to_owned(),
+        Happening::Waived { target, by } => format!("target {target} waived by {by}"),
+        Happening::Abandoned => "abandoned".to_owned(),
+        Happening::Finished => "finished".to_owned(),
+        _ => return None,
+    })
 }
 
 /// Whether the two differ only in when the same was seen again. That is worth knowing and not

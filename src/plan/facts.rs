@@ -56,6 +56,8 @@ pub struct Facts<'a> {
     pub current: Option<Current>,
     /// The rotation that is open, if there is one.
     pub open: Option<Open>,
+    /// It had versions and has none in use: a leak was contained and its successor did not come.
+    pub contained: bool,
     /// When the last rotation ended without a new version, if it did.
     pub unwound_at: Option<Timestamp>,
     /// As many versions are accepted as may be.
@@ -80,6 +82,7 @@ impl<'a> Facts<'a> {
             last_scheduled: None,
             current: None,
             open: None,
+            contained: false,
             unwound_at: None,
             full: false,
             initial: Initial::Adopt,

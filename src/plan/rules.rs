@@ -88,7 +88,9 @@ pub(super) fn next_due(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
 }
 
 fn leaked(facts: &Facts<'_>, _: Timestamp) -> Option<Due> {
-    let since = facts.current?.tainted_at?;
+    // What was contained and has no successor is as urgent as the leak was.
+    let contained = facts.last_scheduled.filter(|_| facts.contained);
+    let since = facts.current.and_then(|current| current.tainted_at).or(contained)?;
     (!facts.awaits_version()).then_some(Due { because: DueBecause::Leaked, since })
 }
 
@@ -143,8 +145,8 @@ fn reconcile_required(facts: &Facts<'_>, _: Ask, _: &Limits, _: Timestamp) -> Op
 }
 
 fn not_adopted(facts: &Facts<'_>, _: Ask, _: &Limits, _: Timestamp) -> Option<Refusal> {
-    let needs_person =
-        facts.current.is_none() && facts.open.is_none() && facts.initial == Initial::Adopt;
+    let begun = facts.current.is_some() || facts.contained || facts.open.is_some();
+    let needs_person = !begun && facts.initial == Initial::Adopt;
     needs_person.then_some(Refusal { reason: Reason::NotAdopted, until: None })
 }
 

@@ -169,6 +169,7 @@ fn each_rule_binds_whom_it_should() {
         ("unmanaged", Facts { unmanaged: true, ..good.clone() }, &plain, false, false),
         ("reconcile", Facts { reconcile_required: true, ..good.clone() }, &plain, false, false),
         ("not adopted", Facts { current: None, ..good.clone() }, &plain, false, false),
+        ("contained", Facts { current: None, contained: true, ..good.clone() }, &plain, true, true),
         ("open, promoted", Facts { open: open(true), ..good.clone() }, &plain, true, false),
         ("open, before", Facts { open: open(false), ..good.clone() }, &plain, false, false),
         ("full", Facts { full: true, ..good.clone() }, &plain, false, false),

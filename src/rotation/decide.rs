@@ -17,7 +17,7 @@ use crate::rotation::effect::Effect;
 use crate::rotation::event::{Event, Happening};
 use crate::rotation::evidence::{self, clear, is_fresh, is_reached, is_settled};
 use crate::rotation::phase::{Phase, Remains, Staging};
-use crate::rotation::{Rotation, TargetState, route};
+use crate::rotation::{Leaving, Rotation, TargetState, route};
 
 /// The answer of [`decide`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,6 +297,7 @@ fn leaving_effects(rotation: &Rotation, now: Timestamp) -> Vec<Effect> {
         .filter_map(|(version, leaving)| {
             let version = *version;
             match (leaving.revoked, leaving.refused, leaving.terminated, leaving.forgotten) {
+                (false, ..) if !may_revoke(rotation, version, now) => None,
                 (false, ..) => Some(Effect::Revoke { version }),
                 (true, false, ..) => Some(Effect::Refute { version }),
                 (true, true, false, _) => Some(Effect::Terminate { version }),
@@ -358,7 +359,24 @@ fn awaits_confirmation(target: &TargetState) -> bool {
     target.trouble.last.is_some_and(|failure| failure.reason == Reason::NotYetApplied)
 }
 
+/// Whether a version may be revoked at this moment. What was judged when its end began may be long
+/// ago by now: unless it was forced, or was never shown to anybody, the evidence must still hold.
+fn may_revoke(rotation: &Rotation, version: VersionId, now: Timestamp) -> bool {
+    !awaits_evidence(rotation, version) || clear(rotation, vec![version], now).is_some()
+}
+
+fn awaits_evidence(rotation: &Rotation, version: VersionId) -> bool {
+    let pending = rotation.versions.get(&version).is_none_or(|v| v.stage == Stage::Pending);
+    !pending && !rotation.is_forced(version)
+}
+
 fn needs_fresh_evidence(rotation: &Rotation, now: Timestamp) -> bool {
+    let unrevoked = |(version, leaving): (&VersionId, &Leaving)| {
+        !leaving.revoked && awaits_evidence(rotation, *version)
+    };
+    if rotation.leaving.iter().any(unrevoked) {
+        return true;
+    }
     match &rotation.phase {
         Phase::Overlap { .. } => !may_go(rotation, now).is_empty(),
         Phase::Stage { step: Staging::Mint { .. }, .. } => route::mint_is_final(&rotation.terms),

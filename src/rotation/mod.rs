@@ -294,6 +294,14 @@ impl Rotation {
         leaving.refused || self.is_forced(version) || route::targets_verify(&self.terms)
     }
 
+    /// Whether the effect takes something away for good: by its nature, or because bringing the
+    /// new key to this issuer ends the old one there.
+    pub fn is_destructive(&self, effect: &Effect) -> bool {
+        let brings =
+            matches!(effect, Effect::Mint { .. } | Effect::Roll { .. } | Effect::Place { .. });
+        effect.is_destructive() || (brings && route::kills_on_mint(&self.terms))
+    }
+
     /// Whether the version was taken away by an exception.
     pub fn is_forced(&self, version: VersionId) -> bool {
         self.forced.iter().any(|forced| forced.version == version)

@@ -471,6 +471,12 @@ impl Rotation {
             Effect::Mint { .. } | Effect::Roll { .. } if ambiguous => {
                 lookup::lost(self, failure.reason, ordered_at, at);
             }
+            // The list said that there is room and the mint that there is none: ask again, and make
+            // room where that is allowed.
+            Effect::Mint { version } if failure.reason == Reason::IssuerFull => {
+                self.phase = Phase::Stage { version: *version, step: Staging::Preflight };
+                self.trouble = self.trouble.met(failure, lane, at);
+            }
             _ => {
                 if let Phase::Install { doubtful, .. } = &mut self.phase {
                     *doubtful |= ambiguous;

@@ -97,9 +97,10 @@ impl HttpIssuer {
             fields.insert(name.clone(), bytes);
         }
         let material = Material::from_fields(fields);
-        // The key exists now; nothing will use it, and the next sweep finds it by its mark.
+        // The key exists now and nothing may use it: it counts as lost, so that it is looked for
+        // and taken away before another one is minted.
         material.check().map_err(|weak| {
-            DriverError::refused(Reason::WeakValue, format!("{place}: the issuer minted: {weak}"))
+            DriverError::ambiguous(Reason::WeakValue, format!("{place}: the issuer minted: {weak}"))
         })?;
         Ok(material)
     }
