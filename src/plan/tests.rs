@@ -169,7 +169,6 @@ fn each_rule_binds_whom_it_should() {
         ("unmanaged", Facts { unmanaged: true, ..good.clone() }, &plain, false, false),
         ("reconcile", Facts { reconcile_required: true, ..good.clone() }, &plain, false, false),
         ("not adopted", Facts { current: None, ..good.clone() }, &plain, false, false),
-        ("contained", Facts { current: None, contained: true, ..good.clone() }, &plain, true, true),
         ("open, promoted", Facts { open: open(true), ..good.clone() }, &plain, true, false),
         ("open, before", Facts { open: open(false), ..good.clone() }, &plain, false, false),
         ("full", Facts { full: true, ..good.clone() }, &plain, false, false),
@@ -189,6 +188,16 @@ fn each_rule_binds_whom_it_should() {
         assert_eq!(may(Ask { lane: Lane::Routine, by_hand: true }), by_hand, "{case}: by hand");
     }
     assert!(may_start(&unwound(ROUTINE_REST), ROUTINE, &plain, now).is_ok());
+}
+
+#[test]
+fn a_contained_secret_without_a_successor_is_due_as_an_emergency_whatever_began_it() {
+    let (name, now) = (name("billing"), noon());
+    let daily = daily();
+    let facts = Facts { current: None, contained: true, ..facts(&name, &daily, now - DAY) };
+    let plan = plan(&[facts], &Limits::default(), now);
+    let start = plan.start.first().expect("starts");
+    assert_eq!((start.lane, start.trigger), (Lane::Emergency, DueBecause::Leaked));
 }
 
 #[test]
