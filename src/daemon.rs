@@ -109,7 +109,7 @@ pub fn credentials_directory() -> Option<PathBuf> {
 }
 
 /// No core dumps and no debuggers of the same user: memory holds secrets.
-fn harden() {
+pub fn harden() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
     let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -406,10 +406,13 @@ async fn first_contact(
     loop {
         let Context { channels, secrets, .. } = &parts.context;
         let trouble = match store.fingerprint_key(FINGERPRINT_KEY).await {
-            Ok(key) => match channels.fetch(secrets).await {
-                Ok(()) => return key,
-                Err(error) => (error.reason, error.to_string()),
-            },
+            Ok(key) => {
+                // A channel without its key refuses pushes and says so; all others go on.
+                if let Err(error) = channels.fetch(secrets).await {
+                    tracing::warn!(reason = %error.reason, "a channel has no key yet: {error}");
+                }
+                return key;
+            }
             Err(error) => (error.failure().reason, error.to_string()),
         };
         let (reason, text): (Reason, String) = trouble;

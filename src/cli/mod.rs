@@ -37,6 +37,7 @@ use clap::{Parser, Subcommand};
 use crate::cli::client::Client;
 use crate::cli::exit::{CliError, Exit};
 use crate::config;
+use crate::daemon::harden;
 
 /// Where the config is unless told otherwise.
 const CONFIG: &str = "/etc/rotord/rotord.toml";
@@ -131,6 +132,8 @@ impl Cli {
                 let socket = self.socket.unwrap_or_else(|| configured_socket(&self.config));
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(CliError::Runtime)?;
+                // A value may come through this process too.
+                harden();
                 runtime.block_on(async { asking.act(&Client::new(socket)?, out).await })
             }
         }

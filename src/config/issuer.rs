@@ -19,7 +19,7 @@ use crate::net;
 const CAPACITY_MAX: u64 = 1000;
 
 /// An effect must end well inside the lease that allowed it.
-const TIMEOUT_MAX: Span = Span::from_secs(60);
+const TIMEOUT_MAX: Span = Span::from_secs(7);
 /// Below a tenth of a second, a busy machine times out on healthy answers.
 const TIMEOUT_MIN: Span = Span(100);
 

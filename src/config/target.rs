@@ -30,9 +30,9 @@ const OBSERVE_EVERY_MAX: Span = Span::from_secs(7 * 24 * 3600);
 /// service that restarted empty is found within this time.
 const OBSERVE_EVERY_DEFAULT: Span = Span::from_secs(300);
 /// Time-outs of one push. An effect must end well inside a lease.
-const TIMEOUT_DEFAULT: Span = Span::from_secs(10);
+const TIMEOUT_DEFAULT: Span = Span::from_secs(5);
 const TIMEOUT_MIN: Span = Span(100);
-const TIMEOUT_MAX: Span = Span::from_secs(60);
+const TIMEOUT_MAX: Span = Span::from_secs(7);
 
 /// A target of one secret as the config has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

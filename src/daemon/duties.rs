@@ -2,6 +2,7 @@
 //! anew. None of it decides anything about a secret.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -31,18 +32,22 @@ const CHANNELS_EVERY: Span = Span::from_secs(60);
 /// The audit log, shared between the gate that writes and the duty that anchors.
 pub(super) struct Audited<A> {
     log: Arc<Mutex<A>>,
+    /// The last line that is anchored.
+    anchored: Arc<AtomicU64>,
     metrics: Metrics,
 }
 
 impl<A> Clone for Audited<A> {
     fn clone(&self) -> Audited<A> {
-        Audited { log: Arc::clone(&self.log), metrics: self.metrics.clone() }
+        let anchored = Arc::clone(&self.anchored);
+        Audited { log: Arc::clone(&self.log), anchored, metrics: self.metrics.clone() }
     }
 }
 
 impl<A: AuditSink> Audited<A> {
     pub(super) fn new(log: A, metrics: Metrics) -> Audited<A> {
-        Audited { log: Arc::new(Mutex::new(log)), metrics }
+        let anchored = Arc::new(AtomicU64::new(log.head().seq.0));
+        Audited { log: Arc::new(Mutex::new(log)), anchored, metrics }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut A) -> T) -> T {
@@ -54,7 +59,8 @@ impl<A: AuditSink> AuditSink for Audited<A> {
     fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
         let kind = label(entry.kind);
         let seq = self.with(|log| log.append(entry))?;
-        self.metrics.audit_written(kind, seq.0);
+        let anchored = self.anchored.load(Ordering::Relaxed);
+        self.metrics.audit_written(kind, seq.0.saturating_sub(anchored));
         Ok(seq)
     }
 
@@ -102,7 +108,11 @@ pub(super) async fn anchor<A: AuditSink>(
                 }
             };
             match anchor.put(head, clock.now(), clock.steady()).await {
-                Ok(()) => audit.metrics.audit_unanchored(0),
+                Ok(()) => {
+                    audit.anchored.store(head.seq.0, Ordering::Relaxed);
+                    let written = audit.head().seq.0;
+                    audit.metrics.audit_unanchored(written.saturating_sub(head.seq.0));
+                }
                 Err(error) => tracing::warn!("the audit chain could not be anchored: {error}"),
             }
         }

@@ -32,7 +32,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -151,6 +151,7 @@ impl Engine {
             gate,
             limits: parts.limits,
             places,
+            stopping: AtomicBool::new(false),
             metrics: parts.metrics,
         };
         let mut engine = Engine {
@@ -199,7 +200,8 @@ impl Engine {
             (doors.turned)();
             let now = self.world.clock.now();
             if next_load.is_some_and(|at| at <= now) {
-                next_load = match self.load().await {
+                let Some(loaded) = self.load_alive(&mut doors).await else { break };
+                next_load = match loaded {
                     Ok(()) => None,
                     Err((reason, text)) => {
                         tracing::warn!(reason = %reason, "records could not be listed: {text}");
@@ -221,11 +223,26 @@ impl Engine {
                 () = tokio::time::sleep(pause.to_std()) => {}
             }
         }
+        self.world.stopping.store(true, Ordering::Relaxed);
         while let Some(walked) = self.walks.join_next_with_id().await {
             (doors.turned)();
             self.walked(walked);
         }
         self.publish(&doors.snapshots);
+    }
+
+    /// Reads the records, showing all the while that the loop lives. None if told to stop.
+    async fn load_alive(&mut self, doors: &mut Doors) -> Option<Result<(), (Reason, String)>> {
+        let stop = doors.stop.clone();
+        let mut load = std::pin::pin!(self.load());
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                loaded = &mut load => return Some(loaded),
+                () = tokio::time::sleep(TURN_MAX.to_std()) => (doors.turned)(),
+            }
+        }
     }
 
     // ------------------------------------------------------------ one turn

@@ -144,6 +144,11 @@ impl Walk {
     pub(super) async fn run(mut self, known: Option<Stored>, lane: Lane, task: Task) -> Walked {
         let world = Arc::clone(&self.world);
         let _place = world.places.walk(lane).await;
+        if world.is_stopping() {
+            let text = "the process is ending".to_owned();
+            let standing = Standing::Unknown { reason: Reason::NoLease, text };
+            return Walked { standing, failures: self.failures };
+        }
         let standing = match self.walk(known, task).await {
             Ok(standing) => standing,
             Err(Broken::Shut(Shut::Store(StoreError::Unreadable { place, what }))) => {
@@ -215,6 +220,9 @@ impl Walk {
     /// Decide, do, record, until there is something to wait for.
     async fn go_on(&mut self, stored: &mut Stored) -> Result<Wait, Broken> {
         for _ in 0..STEPS_MAX {
+            if self.world.is_stopping() {
+                break;
+            }
             let now = self.world.clock.now();
             match decide(&stored.record.rotation, now) {
                 Next::Record(event) => self.take(stored, event)?,

@@ -1,6 +1,7 @@
 //! What the engine's parts share: the store, the clock, the gate, the limits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::engine::gate::Gate;
 use crate::engine::limits::{Limits, Places};
@@ -18,10 +19,17 @@ pub(super) struct World {
     pub(super) gate: Gate,
     pub(super) limits: Limits,
     pub(super) places: Places,
+    /// The process is ending: walks come to their record and go no further.
+    pub(super) stopping: AtomicBool,
     pub(super) metrics: Metrics,
 }
 
 impl World {
+    /// Whether walks are to end at the next step.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Lets time pass.
     pub(super) async fn pause(&self, span: Span) {
         tokio::time::sleep(span.to_std()).await;
