@@ -255,8 +255,16 @@ impl Engine {
         if !self.health.loaded {
             return;
         }
+        let led = self.health.epoch.is_some();
         let leads = self.world.gate.leads_for(Span::ZERO);
         self.health.epoch = leads.as_ref().ok().map(|leadership| leadership.epoch);
+        match (led, leads.is_ok()) {
+            // Nothing is started, so nothing else would say what is in the way.
+            (_, false) if self.health.trouble.is_none() => self.trouble(Some(Reason::NoLease)),
+            // Vault has just taken a write of ours.
+            (false, true) => self.trouble(None),
+            _ => {}
+        }
         if leads.is_err() {
             return;
         }

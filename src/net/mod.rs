@@ -33,7 +33,7 @@ use crate::model::time::Span;
 /// within a few seconds, and an effect must end well inside the lease that allowed it.
 pub const TIMEOUT_DEFAULT: Span = Span::from_secs(5);
 
-/// Longest a connection takes to be made, name and TLS included: three tries of a lost SYN.
+/// Longest a connection takes to be made, name and TLS included: one retry of a lost SYN.
 pub const CONNECT_TIMEOUT_DEFAULT: Span = Span::from_secs(4);
 
 /// Largest answer that is read unless the config says otherwise: a page of a hundred keys with
