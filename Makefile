@@ -100,7 +100,7 @@ install: $(if $(BINARY),,release)
 	for file in systemd/drop-ins/*.conf; do
 		put 644 "$$file" "share/doc/rotord/drop-ins/$$(basename "$$file")"
 	done
-	for file in README.md SECURITY.md CHANGELOG.md LICENSE docs/*.md config/rotord.example.toml; do
+	for file in README.md SECURITY.md CHANGELOG.md LICENSE docs/*.md config/rotord.example.toml config/minimal.toml; do
 		[ ! -e "$$file" ] || put 644 "$$file" "share/doc/rotord/$$(basename "$$file")"
 	done
 	shell() {
