@@ -85,10 +85,10 @@ async fn main() -> ExitCode {
 async fn demo(house: &mut House, screen: &Screen) -> Fallible<bool> {
     let http = Client::builder().no_proxy().timeout(ANSWERED_WITHIN).tls_certs_only([]).build()?;
     let cast = Cast::start(house, http.clone(), screen).await?;
-    let play = Play::new(house, &cast, http, screen);
+    let play = Play::new(house, &cast, http.clone(), screen);
     let before = play.run().await?;
     let report = Report::of(&play, before).await?;
-    report.close(house, &cast, screen).await
+    report.close(house, &cast, &http, screen).await
 }
 
 fn failed(screen: &Screen, why: &str) -> ExitCode {

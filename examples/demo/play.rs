@@ -111,6 +111,7 @@ impl<'a> Play<'a> {
         self.until_idle([(Secret::Webhook, next)]).await?;
         self.command(&["rotate", "orders-webhook", "--reason", "a laptop was lost", "--wait"])
             .await?;
+        self.screen.printed(&self.command(&["status"]).await?);
 
         let [webhooks, (key, planned)] = PLANNED;
         self.until_idle([webhooks, (key, planned - 1)]).await?;
@@ -136,16 +137,15 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Does what a person would do, at the command line.
-    async fn command(&self, arguments: &[&str]) -> Fallible<()> {
+    /// Does what a person would do, at the command line. Answers what was printed.
+    async fn command(&self, arguments: &[&str]) -> Fallible<String> {
         let quoted = |word: &&str| match word.contains(' ') {
             true => format!("\"{word}\""),
             false => (*word).to_owned(),
         };
         let words: Vec<String> = arguments.iter().map(quoted).collect();
         self.screen.person(&format!("$ rotord {}", words.join(" ")));
-        self.cast.rotord.run(self.house, arguments).await?;
-        Ok(())
+        self.cast.rotord.run(self.house, arguments).await
     }
 
     /// Puts on the screen what becomes of one secret.
@@ -230,7 +230,7 @@ impl<'a> Play<'a> {
         let words = tried.words();
         let columns = [secret.name(), &format!("v{version}"), "tried"];
         if tried.is_refused() {
-            let text = format!("the demo uses v{old} itself: {words}");
+            let text = format!("v{old} used again: refused ({words})");
             self.screen.step(Tone::Good, columns, &text);
         } else {
             self.problem(format!("{} v{old} still works: {words}", secret.name()));

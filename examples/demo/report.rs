@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use reqwest::Client;
 use rotord::store::audit::verify::verify;
 use serde::Deserialize;
 
@@ -121,12 +122,12 @@ impl Report {
         mut self,
         house: &mut House,
         cast: &Cast,
+        http: &Client,
         screen: &Screen,
     ) -> Fallible<bool> {
         let (_, last) = house.stop("client").await?;
         let Parting { counts } = serde_json::from_str(&last.unwrap_or_default())?;
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
-        let traffic = Traffic::now(&http, cast).await?;
+        let traffic = Traffic::now(http, cast).await?;
         let (status, _) = house.stop("rotord").await?;
         if !status.success() {
             self.problems.push(format!("rotord ended with {status}"));

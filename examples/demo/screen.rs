@@ -10,17 +10,16 @@ use tokio::time::Instant;
 
 /// What stands before everything else.
 const INTRODUCTION: &str = "\
-rotord demo: two secrets rotate under live traffic.
+rotord demo: two secrets are rotated under live traffic, and nobody is turned away.
 
-                        rotord ---- OpenBao  (its state, and every value)
-            signed push /  |  \\  a document, and the reader's acknowledgement
-                       /   |   \\
-  orders-webhook   sender ==> receiver-a, receiver-b      200 webhooks a second, each one signed
-  partner-key      client ==> key service                 100 requests a second, each with the key
+  orders-webhook   sender ==> receiver-a, receiver-b     200 webhooks a second, each one signed
+                   rotord makes the secret, and pushes it to all three in the right order.
+  partner-key      client ==> key service                100 requests a second, each with the key
+                   The key service issues the key; rotord leaves it in OpenBao for the client.
 
-  What counts is that nobody is ever turned away, and that an old value is worth nothing afterwards.
-  (proved): the service has computed something that takes the new value. (acknowledged): it has
-  written down that it uses it. Without that, an old value is never taken away.
+  An old value is taken away when everybody has shown that they can do without it:
+  (proved) means computed with the new value, (acknowledged) means written down by its user.
+  Then the demo uses the old value itself, as a thief would. It has to be refused: 401.
 ";
 
 /// Where everything is said.
@@ -95,6 +94,12 @@ impl Screen {
         self.line(&format!("{at:>6.1}s  {text}"));
     }
 
+    /// What a program has printed.
+    pub(crate) fn printed(&self, text: &str) {
+        text.lines().for_each(|line| self.line(&format!("         {line}")));
+        self.together.set(false);
+    }
+
     /// Rewritten in place, on a terminal only.
     pub(crate) fn passing(&self, text: &str) {
         if self.terminal {
@@ -125,7 +130,8 @@ impl Screen {
             Tone::Good => "32",
             Tone::Bad => "1;31",
         };
-        if self.terminal { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let colours = self.terminal && std::env::var_os("NO_COLOR").is_none();
+        if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
