@@ -96,7 +96,7 @@ impl Screen {
 
     /// What a program has printed.
     pub(crate) fn printed(&self, text: &str) {
-        text.lines().for_each(|line| self.line(&format!("         {line}")));
+        text.lines().for_each(|line| self.line(format!("         {line}").trim_end()));
         self.together.set(false);
     }
 
