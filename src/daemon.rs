@@ -352,7 +352,7 @@ impl Running {
     ) {
         let limits = build::limits(&self.config);
         let epoch_seen = Arc::new(AtomicU64::new(0));
-        let (leadership, leads) = watch::channel(None);
+        let (leadership, leads) = watch::channel(Err(Reason::NoLease));
         let config = LeaseConfig {
             mount: self.config.vault.mount.clone(),
             instance: self.instance.id().clone(),

@@ -85,7 +85,7 @@ pub struct Gate {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     audit: Mutex<Box<dyn AuditSink>>,
-    leadership: watch::Receiver<Option<Leadership>>,
+    leadership: watch::Receiver<Result<Leadership, Reason>>,
     instance: InstanceId,
     effect_timeout: Span,
     boundary: AtomicU64,
@@ -99,8 +99,8 @@ pub struct Posts {
     pub clock: Arc<dyn Clock>,
     /// Where audit lines go.
     pub audit: Box<dyn AuditSink>,
-    /// Whether we lead.
-    pub leadership: watch::Receiver<Option<Leadership>>,
+    /// Whether we lead; if not, why.
+    pub leadership: watch::Receiver<Result<Leadership, Reason>>,
     /// Who we are, for the audit lines.
     pub instance: InstanceId,
     /// The longest that one effect may take.
@@ -134,7 +134,7 @@ impl Gate {
 
     /// For how much longer destructive effects wait after a takeover; none if they need not.
     pub fn takeover_wait(&self) -> Option<Span> {
-        let leadership = (*self.leadership.borrow())?;
+        let leadership = self.leadership.borrow().ok()?;
         let wait = leadership.destructive_from.since(self.clock.steady());
         (wait > Span::ZERO).then_some(wait)
     }
@@ -216,9 +216,14 @@ impl Gate {
 
     /// Whether the lease is ours for at least this long.
     pub fn leads_for(&self, span: Span) -> Result<Leadership, Shut> {
-        let leadership = (*self.leadership.borrow()).ok_or(Shut::NoLease)?;
+        let leadership = (*self.leadership.borrow()).map_err(|_| Shut::NoLease)?;
         let left = leadership.until.since(self.clock.steady());
         if left == Span::ZERO || left < span { Err(Shut::NoLease) } else { Ok(leadership) }
+    }
+
+    /// What keeps the lease from being ours: another holder, or what Vault answers.
+    pub fn why_not(&self) -> Reason {
+        self.leadership.borrow().err().unwrap_or(Reason::NoLease)
     }
 
     fn entry(&self, record: &Record, kind: EntryKind) -> Entry {

@@ -100,11 +100,16 @@ impl Engine {
                 Reason::VaultUnreachable,
                 "the records have not been read yet: Vault does not answer",
             )),
-            Some(_) if self.world.gate.leads_for(Span::ZERO).is_err() => Some((
-                RefusalKind::Unavailable,
-                Reason::NoLease,
-                "this instance does not hold the lease: ask the one that does",
-            )),
+            Some(_) if self.world.gate.leads_for(Span::ZERO).is_err() => {
+                let reason = self.world.gate.why_not();
+                let text = match reason {
+                    Reason::NoLease => {
+                        "this instance does not hold the lease: ask the one that does"
+                    }
+                    reason => reason.meaning().trim(),
+                };
+                Some((RefusalKind::Unavailable, reason, text))
+            }
             Some(entry) if entry.commands.len() >= COMMANDS_MAX => Some((
                 RefusalKind::Unavailable,
                 Reason::Busy,

@@ -7,7 +7,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::gate::Leadership;
+use crate::model::failure::{Class, Failure};
 use crate::model::id::Epoch;
+use crate::model::reason::Reason;
 use crate::model::time::{Clock, Span};
 use crate::store::lease::{Lease, Standing};
 use crate::telemetry::metrics::Metrics;
@@ -18,8 +20,8 @@ pub struct Keeper {
     pub lease: Lease,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Where leadership is published.
-    pub leadership: watch::Sender<Option<Leadership>>,
+    /// Where leadership is published; while it is not ours, what is in the way.
+    pub leadership: watch::Sender<Result<Leadership, Reason>>,
     /// The highest epoch that any record was seen with.
     pub epoch_seen: Arc<AtomicU64>,
     /// What is counted.
@@ -32,10 +34,14 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
     let mut led = false;
     loop {
         keeper.lease.saw(Epoch(keeper.epoch_seen.load(Ordering::Relaxed)));
+        let mut in_the_way = Reason::NoLease;
         match keeper.lease.step().await {
             Ok(Standing::Held { epoch }) => tracing::debug!(%epoch, "the lease is ours"),
             Ok(Standing::Waiting { holder }) => tracing::debug!(?holder, "another leads"),
-            Err(error) => tracing::warn!("the lease could not be renewed: {error}"),
+            Err(error) => {
+                tracing::warn!("the lease could not be renewed: {error}");
+                in_the_way = of_vault(error.failure());
+            }
         }
         let leadership = standing(&keeper);
         if leadership.is_some() != led {
@@ -44,7 +50,7 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
             tracing::info!(epoch = ?leadership.map(|l| l.epoch), "lease {change}");
             keeper.metrics.lease_changed(change, led);
         }
-        keeper.leadership.send_replace(leadership);
+        keeper.leadership.send_replace(leadership.ok_or(in_the_way));
         let pause = keeper.lease.due().since(keeper.clock.steady());
         tokio::select! {
             biased;
@@ -52,9 +58,17 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
             () = tokio::time::sleep(pause.max(Span(10)).to_std()) => {}
         }
     }
-    keeper.leadership.send_replace(None);
+    keeper.leadership.send_replace(Err(Reason::NoLease));
     if let Err(error) = keeper.lease.release().await {
         tracing::warn!("the lease could not be given up, others wait for its end: {error}");
+    }
+}
+
+/// A write whose answer was lost shows no more than that Vault does not answer.
+fn of_vault(failure: Failure) -> Reason {
+    match failure.class {
+        Class::Ambiguous => Reason::VaultUnreachable,
+        _ => failure.reason,
     }
 }
 

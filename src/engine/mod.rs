@@ -83,8 +83,8 @@ pub struct Parts {
     pub fingerprints: FingerprintKey,
     /// Where audit lines go.
     pub audit: Box<dyn AuditSink>,
-    /// Whether we lead.
-    pub leadership: watch::Receiver<Option<Leadership>>,
+    /// Whether we lead; if not, why.
+    pub leadership: watch::Receiver<Result<Leadership, Reason>>,
     /// The highest epoch that a record was seen with, for whoever keeps the lease.
     pub epoch_seen: Arc<AtomicU64>,
     /// This process.
@@ -260,7 +260,7 @@ impl Engine {
         self.health.epoch = leads.as_ref().ok().map(|leadership| leadership.epoch);
         match (led, leads.is_ok()) {
             // Nothing is started, so nothing else would say what is in the way.
-            (_, false) if self.health.trouble.is_none() => self.trouble(Some(Reason::NoLease)),
+            (_, false) => self.trouble(Some(self.world.gate.why_not())),
             // Vault has just taken a write of ours.
             (false, true) => self.trouble(None),
             _ => {}

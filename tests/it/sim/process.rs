@@ -11,6 +11,7 @@ use rotord::engine::managed::{Managed, ManagedTarget};
 use rotord::engine::snapshot::Snapshot;
 use rotord::engine::{Doors, Engine, Parts};
 use rotord::model::id::{InstanceId, SecretName, TargetName};
+use rotord::model::reason::Reason;
 use rotord::model::target::TargetTerms;
 use rotord::model::time::{Clock, Entropy, Span};
 use rotord::plan::budget::Budget;
@@ -77,7 +78,7 @@ impl Process {
                 Err(_) => tokio::time::sleep(Span(500).to_std()).await,
             }
         };
-        let (leadership, leads) = watch::channel(None);
+        let (leadership, leads) = watch::channel(Err(Reason::NoLease));
         let (commands, commands_in) = mpsc::channel(16);
         let (reloads, reloads_in) = mpsc::channel(1);
         let instance = InstanceId("sim".to_owned());
