@@ -7,3 +7,4 @@ mod issuers;
 mod kill;
 pub(crate) mod places;
 pub(crate) mod services;
+mod trouble;

@@ -1,8 +1,6 @@
 //! Two mounts on a real server for one daemon: its own and the one that programs read, with a
 //! token that may do what the config needs and no more.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
@@ -55,6 +53,8 @@ impl<'b> Places<'b> {
 [vault]
 address = "{vault}"
 auth = {{ token_file = "token" }}
+connect_timeout = "3s"
+request_timeout = "5s"
 mount = "{}"
 
 [daemon]
@@ -71,16 +71,31 @@ log_level = "debug"
 
     /// A token that may do what `rotord check --policy` says.
     async fn token(&self, home: &Home) -> String {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         home.put("token", "not made yet");
         let policy = home.rotord(&["check", "--policy"]).await;
         assert_eq!(policy.exit, 0, "{}", policy.err);
-        let name = format!("rotord-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let at = format!("sys/policies/acl/{name}");
-        self.bao.ok(Method::PUT, &at, Some(json!({ "policy": policy.out }))).await;
+        self.set_policy(&policy.out).await;
+        let name = self.policy_name();
         let wish = json!({ "policies": [name], "no_default_policy": true, "ttl": "1h" });
         let made = self.bao.ok(Method::POST, "auth/token/create", Some(wish)).await;
         made["auth"]["client_token"].as_str().unwrap().to_owned()
+    }
+
+    /// What the daemon's token may do.
+    pub(crate) async fn policy(&self) -> String {
+        let at = format!("sys/policies/acl/{}", self.policy_name());
+        let found = self.bao.ok(Method::GET, &at, None).await;
+        found["data"]["policy"].as_str().unwrap().to_owned()
+    }
+
+    /// Changes what the daemon's token may do.
+    pub(crate) async fn set_policy(&self, rules: &str) {
+        let at = format!("sys/policies/acl/{}", self.policy_name());
+        self.bao.ok(Method::PUT, &at, Some(json!({ "policy": rules }))).await;
+    }
+
+    fn policy_name(&self) -> String {
+        format!("rotord-at-{}", self.state)
     }
 
     /// The newest version of a document that programs read.

@@ -5,11 +5,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::support::daemon::Home;
@@ -27,6 +32,12 @@ use webhook_sender::Sender;
 
 /// What every push is signed with.
 pub(crate) const CHANNEL_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Longer than any call is waited for; only a failure takes so long.
+const LONG: Duration = Duration::from_secs(60);
+
+/// More than any reply to a push is long.
+const REPLY_MAX: usize = 64 * 1024;
 
 /// How often a webhook is sent.
 const EVERY: Duration = Duration::from_millis(10);
@@ -64,13 +75,51 @@ impl Stand {
     pub(crate) async fn answered(&self, more: u64) {
         let mut calls = self.calls.clone();
         let goal = *calls.borrow() + more;
-        let _ = calls.wait_for(|calls| *calls >= goal).await.expect("the stand is there");
+        let answered = calls.wait_for(|calls| *calls >= goal);
+        let answered = timeout(LONG, answered).await.expect("it is not called any more");
+        let _ = answered.expect("the stand is there");
     }
 
     /// Where it listens.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.server.address)
     }
+}
+
+/// How a service answers pushes. Whatever else it does, it does as always.
+#[derive(Clone, Copy)]
+pub(crate) enum Manner {
+    /// It takes the push in, and says something else than what is so.
+    Says(fn(&mut Value)),
+    /// It takes nothing in and answers this.
+    Answers(StatusCode),
+    /// It takes nothing in, and answers this with the push itself as the body.
+    Echoes(StatusCode),
+    /// It never answers.
+    Hangs,
+}
+
+/// A service that is its old self but for the answers to pushes.
+fn mannered(good: Router, manner: Manner) -> Router {
+    let pushed = good.clone();
+    let answer = move |request: Request| {
+        let good = pushed.clone();
+        async move {
+            match manner {
+                Manner::Hangs => std::future::pending().await,
+                Manner::Answers(status) => (status, Json(Value::Null)).into_response(),
+                Manner::Echoes(status) => (status, request.into_body()).into_response(),
+                Manner::Says(change) => {
+                    let answer = good.oneshot(request).await.unwrap();
+                    let body = to_bytes(answer.into_body(), REPLY_MAX).await.unwrap();
+                    let mut said = serde_json::from_slice(&body).unwrap();
+                    change(&mut said);
+                    Json(said).into_response()
+                }
+            }
+        }
+    };
+    Router::new().route("/rotord", post(answer)).fallback_service(good)
 }
 
 /// One service that signs webhooks and one that verifies them.
@@ -110,9 +159,13 @@ impl Webhook {
         *self.receiver.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
-    /// Puts the receiver back after it was swapped for something else.
-    pub(crate) fn restore_receiver(&self) {
-        self.api.swap(self.receiver().routes());
+    /// Has the receiver answer pushes like this from now on; none is as it should.
+    pub(crate) fn receiver_answers(&self, manner: Option<Manner>) {
+        let good = self.receiver().routes();
+        self.api.swap(match manner {
+            Some(manner) => mannered(good, manner),
+            None => good,
+        });
     }
 
     fn receiver(&self) -> Arc<Receiver> {
@@ -201,7 +254,7 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 /// The JSON at an address.
-pub(crate) async fn get(url: &str) -> serde_json::Value {
+pub(crate) async fn get(url: &str) -> Value {
     let answer = client().get(url).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK, "{url}");
     answer.json().await.unwrap()

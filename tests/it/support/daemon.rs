@@ -243,7 +243,7 @@ impl Daemon {
         let (status, text) = self.call(Method::GET, path).await;
         match status {
             200 => Some(serde_json::from_str(&text).unwrap()),
-            404 => None,
+            404 | 503 => None,
             _ => panic!("{path}: {status} {text}"),
         }
     }

@@ -96,6 +96,7 @@ fn is_upkeep(request: &[u8]) -> bool {
 pub(crate) struct FaultProxy {
     pub(crate) address: SocketAddr,
     faults: Arc<Mutex<Vec<Fault>>>,
+    open: watch::Sender<bool>,
     _task: JoinSet<()>,
 }
 
@@ -110,9 +111,21 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let faults: Arc<Mutex<Vec<Fault>>> = Arc::default();
+        let (open, opened) = watch::channel(true);
+        let line = Line { server, faults: Arc::clone(&faults), wire, opened };
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, server, Arc::clone(&faults), wire));
-        FaultProxy { address, faults, _task: task }
+        task.spawn(accept(listener, line));
+        FaultProxy { address, faults, open, _task: task }
+    }
+
+    /// Holds every request back from now on.
+    pub(crate) fn hold(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets everything through again.
+    pub(crate) fn let_go(&self) {
+        self.open.send_replace(true);
     }
 
     /// Spoils the next exchange; called twice, the next two.
@@ -127,27 +140,29 @@ impl FaultProxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What each exchange passes.
+#[derive(Clone)]
+struct Line {
     server: SocketAddr,
     faults: Arc<Mutex<Vec<Fault>>>,
     wire: Arc<Tripwire>,
-) {
+    opened: watch::Receiver<bool>,
+}
+
+async fn accept(listener: TcpListener, line: Line) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
-        connections.spawn(exchange(client, server, Arc::clone(&faults), Arc::clone(&wire)));
+        connections.spawn(exchange(client, line.clone()));
     }
 }
 
 /// One exchange per connection: `Connection: close` is added, so both ends agree where it ends.
-async fn exchange(
-    mut client: TcpStream,
-    server: SocketAddr,
-    faults: Arc<Mutex<Vec<Fault>>>,
-    wire: Arc<Tripwire>,
-) {
+async fn exchange(mut client: TcpStream, line: Line) {
+    let Line { server, faults, wire, mut opened } = line;
     let Some(request) = read_request(&mut client).await else { return };
+    // A proxy that is gone holds nothing back.
+    let _ = opened.wait_for(|open| *open).await.is_ok();
     let killing = wire.step(&request);
     if let Some((process, Side::Before)) = killing {
         return wire.spring(process);
