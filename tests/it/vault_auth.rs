@@ -224,7 +224,7 @@ impl Role {
     async fn new(terms: Value) -> Role {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let bao = Bao::shared().await;
-        let mount = format!("approle-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mount = format!("login-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let kv = bao.fresh_mount().await;
         let rules = format!(r#"path "{kv}/*" {{ capabilities = ["read", "list"] }}"#);
         let policy = Some(json!({"policy": rules}));
