@@ -50,7 +50,7 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
             tracing::info!(epoch = ?leadership.map(|l| l.epoch), "lease {change}");
             keeper.metrics.lease_changed(change, led);
         }
-        keeper.leadership.send_replace(leadership.ok_or(in_the_way));
+        keeper.leadership.send_modify(|known| *known = leadership.ok_or(in_the_way));
         let pause = keeper.lease.due().since(keeper.clock.steady());
         tokio::select! {
             biased;
@@ -58,7 +58,7 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
             () = tokio::time::sleep(pause.max(Span(10)).to_std()) => {}
         }
     }
-    keeper.leadership.send_replace(Err(Reason::NoLease));
+    keeper.leadership.send_modify(|known| *known = Err(Reason::NoLease));
     if let Err(error) = keeper.lease.release().await {
         tracing::warn!("the lease could not be given up, others wait for its end: {error}");
     }
