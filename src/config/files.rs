@@ -27,8 +27,8 @@ fn check_one(used: &Used, credentials: Option<&Path>) -> Option<Problem> {
                 None
             } else {
                 problem(
-                    format!("the unit has no credential {name}"),
-                    format!("add LoadCredential={name}:/path to the unit"),
+                    "the unit has no credential of this name".to_owned(),
+                    "add LoadCredential=NAME:/path to the unit, or correct the name".to_owned(),
                 )
             };
         }
@@ -38,7 +38,8 @@ fn check_one(used: &Used, credentials: Option<&Path>) -> Option<Problem> {
         Ok(metadata) => metadata,
         Err(error) => {
             return problem(
-                format!("{shown} cannot be looked at: {error}"),
+                // Not by its name: whoever mistakes this for the place of the value wrote that.
+                format!("the file cannot be looked at: {error}"),
                 "create it, or correct the path".to_owned(),
             );
         }

@@ -239,7 +239,7 @@ fn credentials_are_looked_for_where_there_are_any() {
     let path = written(folder.path(), 0o600, "token_credential = \"vault-token\"");
     load(&path, None).unwrap();
     let errors = load(&path, Some(folder.path())).unwrap_err();
-    assert!(errors.to_string().contains("LoadCredential=vault-token:"), "{errors}");
+    assert!(errors.to_string().contains("LoadCredential=NAME:"), "{errors}");
     fs::write(folder.path().join("vault-token"), "x").unwrap();
     load(&path, Some(folder.path())).unwrap();
 }
