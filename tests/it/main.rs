@@ -4,6 +4,7 @@
 
 mod api;
 mod audit;
+mod canary;
 mod cli;
 mod config;
 mod cost;

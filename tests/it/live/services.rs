@@ -87,10 +87,10 @@ impl Stand {
 }
 
 /// How a service answers pushes. Whatever else it does, it does as always.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Manner {
     /// It takes the push in, and says something else than what is so.
-    Says(fn(&mut Value)),
+    Says(Arc<dyn Fn(&mut Value) + Send + Sync>),
     /// It takes nothing in and answers this.
     Answers(StatusCode),
     /// It takes nothing in, and answers this with the push itself as the body.
@@ -99,11 +99,18 @@ pub(crate) enum Manner {
     Hangs,
 }
 
+impl Manner {
+    /// It says something else than what is so.
+    pub(crate) fn says(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Manner {
+        Manner::Says(Arc::new(change))
+    }
+}
+
 /// A service that is its old self but for the answers to pushes.
 fn mannered(good: Router, manner: Manner) -> Router {
     let pushed = good.clone();
     let answer = move |request: Request| {
-        let good = pushed.clone();
+        let (good, manner) = (pushed.clone(), manner.clone());
         async move {
             match manner {
                 Manner::Hangs => std::future::pending().await,

@@ -186,9 +186,9 @@ async fn a_target_that_misbehaves_keeps_the_old_version() {
         ("timed_out", Manner::Hangs),
         ("unavailable", Manner::Answers(StatusCode::BAD_GATEWAY)),
         ("denied", Manner::Answers(StatusCode::FORBIDDEN)),
-        ("wrong_identity", Manner::Says(|said| said["environment"] = json!("staging"))),
-        ("generation_behind", Manner::Says(ignored)),
-        ("wrong_proof", Manner::Says(|said| said["proof"] = json!("0".repeat(64)))),
+        ("wrong_identity", Manner::says(|said| said["environment"] = json!("staging"))),
+        ("generation_behind", Manner::says(ignored)),
+        ("wrong_proof", Manner::says(|said| said["proof"] = json!("0".repeat(64)))),
     ];
     for (old, (code, manner)) in (1..).zip(manners) {
         webhook.receiver_answers(Some(manner));

@@ -146,11 +146,6 @@ impl Daemon {
         serde_json::from_str::<Done>(&text).unwrap().rotation.unwrap_or_default()
     }
 
-    /// The whole picture.
-    pub(crate) async fn status(&self) -> Status {
-        self.get("/v1/status").await.expect("a status")
-    }
-
     /// Waits until the picture of the daemon fits.
     pub(crate) async fn until(&self, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
         let mut last = None;
@@ -209,11 +204,6 @@ impl Daemon {
     pub(crate) async fn rotate(&self, name: &str) -> Detail {
         let id = self.order(&format!("/v1/secrets/{name}/rotate?reason=test")).await;
         self.until_done(name, Some(&id)).await
-    }
-
-    /// Kills it as a power cut would.
-    pub(crate) async fn kill(&mut self) {
-        self.child.kill().await.unwrap();
     }
 
     /// Asks it to stop and waits for that.
