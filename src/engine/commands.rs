@@ -206,20 +206,29 @@ async fn provide(
     key: Option<KeyId>,
     now: Timestamp,
 ) -> Result<Done, Refusal> {
-    let rotation = &stored.record.rotation;
-    let version = match &rotation.phase {
-        Phase::Stage { version, step: Staging::Mint { .. } | Staging::Lost { .. } } => *version,
-        phase => {
-            let text = format!("no value is asked for: the rotation is at {}", phase.name());
-            return Err(refuse(RefusalKind::Conflict, Reason::Refused, text));
-        }
-    };
+    let mut version = asked_for(&stored.record.rotation)?;
     let fingerprint = walk.world.fingerprints.of(&material);
-    check(walk, rotation, &material)?;
-    let saved = Saved { rotation: rotation.id.clone(), key: key.clone(), material };
-    put(walk, version, &saved).await?;
+    check(walk, &stored.record.rotation, &material)?;
+    let rotation = stored.record.rotation.id.clone();
+    let saved = Saved { rotation, key: key.clone(), material };
+    // Under the number lies what was provided before and never came into the record.
+    while !put(walk, version, &saved).await? {
+        happen(walk, stored, Happening::NumberTaken { version }, now)?;
+        version = asked_for(&stored.record.rotation)?;
+    }
     happen(walk, stored, Happening::Staged { version, key, fingerprint }, now)?;
     Ok(done(stored, format!("{version} is provided")))
+}
+
+/// The version whose value a person may give.
+fn asked_for(rotation: &Rotation) -> Result<VersionId, Refusal> {
+    match &rotation.phase {
+        Phase::Stage { version, step: Staging::Mint { .. } | Staging::Lost { .. } } => Ok(*version),
+        phase => {
+            let text = format!("no value is asked for: the rotation is at {}", phase.name());
+            Err(refuse(RefusalKind::Conflict, Reason::Refused, text))
+        }
+    }
 }
 
 async fn adopt(
@@ -239,14 +248,18 @@ async fn adopt(
     let trigger = Trigger::Adopted { by: actor.0.clone() };
     let id = opening::rotation_id(now, trigger_name(&trigger));
     let saved = Saved { rotation: id.clone(), key: key.clone(), material };
-    clear_way(walk).await?;
-    put(walk, VersionId(1), &saved).await?;
+    let mut version = VersionId(1);
+    // Under the number lies what was to be adopted before and never came into a record.
+    while !put(walk, version, &saved).await? {
+        version = version.next();
+    }
     let opening = opening::opening(&walk.managed, id, trigger, Lane::Routine, now);
-    let rotation = Rotation::adopt(opening, Adopted { key, fingerprint });
+    let rotation = Rotation::adopt(opening, Adopted { version, key, fingerprint });
     let record = opening::record(&walk.world, &walk.managed, rotation, now);
     walk.touch();
     let stored = Stored { record, revision: Revision::default() };
-    let done = done(&stored, "adopted as v1; targets are being brought to it".to_owned());
+    let text = format!("adopted as {version}; targets are being brought to it");
+    let done = done(&stored, text);
     Ok((Some(stored), done))
 }
 
@@ -304,29 +317,15 @@ fn happen(
     walk.take(stored, Event { at, what }).map_err(|broken| unavailable(&broken))
 }
 
-async fn put(walk: &Walk, version: VersionId, saved: &Saved) -> Result<(), Refusal> {
+/// Saves a value under a number, unless another one lies there: false, and it stays.
+async fn put(walk: &Walk, version: VersionId, saved: &Saved) -> Result<bool, Refusal> {
     walk.world.gate.leads_for(walk.world.limits.effect_timeout).map_err(|shut| closed(&shut))?;
     let placed = walk.world.store.put_material(&walk.managed.name, version, saved).await;
     match placed {
-        Ok(Placed::Written) => Ok(()),
-        Ok(Placed::OursAlready | Placed::Taken) => {
-            let text = format!("material lies under {version} already: use `resolve retry`");
-            Err(refuse(RefusalKind::Conflict, Reason::Conflict, text))
-        }
+        Ok(Placed::Written) => Ok(true),
+        Ok(Placed::OursAlready | Placed::Taken) => Ok(false),
         Err(error) => Err(closed(&Shut::Store(error))),
     }
-}
-
-/// Takes away what an adoption that was never recorded left behind. Without a record no material
-/// is anybody's.
-async fn clear_way(walk: &Walk) -> Result<(), Refusal> {
-    let name = &walk.managed.name;
-    let failed = |error| closed(&Shut::Store(error));
-    walk.world.gate.leads_for(walk.world.limits.effect_timeout).map_err(|shut| closed(&shut))?;
-    for version in walk.world.store.list_material(name).await.map_err(failed)? {
-        walk.world.store.forget_material(name, version).await.map_err(failed)?;
-    }
-    Ok(())
 }
 
 fn check(walk: &Walk, rotation: &Rotation, material: &Material) -> Result<(), Refusal> {

@@ -190,6 +190,18 @@ impl Ledger {
         }
     }
 
+    /// Has every secret looked at again, whatever it waits for.
+    pub(super) fn look_again(&mut self, now: Timestamp) {
+        for name in self.names() {
+            if let Some(Entry { standing: Standing::Known { wait, .. }, .. }) = self.get_mut(&name)
+                && wait.until.is_some()
+            {
+                wait.until = Some(now);
+            }
+            self.wake_at(&name, Some(now));
+        }
+    }
+
     /// The next moment at which anything is to be looked at.
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
         self.wakes.first().map(|(at, _)| *at)

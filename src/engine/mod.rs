@@ -26,6 +26,7 @@ mod loading;
 pub mod managed;
 mod opening;
 pub mod snapshot;
+mod sweep;
 mod view;
 mod walk;
 mod world;
@@ -250,6 +251,10 @@ impl Engine {
     /// Starts a walk for everything that is due and not under way.
     fn turn(&mut self) {
         let now = self.world.clock.now();
+        if now < self.health.turned_at {
+            // The clock was set back: moments that were near are far away now.
+            self.ledger.look_again(now);
+        }
         self.health.turned_at = now;
         self.world.metrics.loop_turned(now);
         if !self.health.loaded {

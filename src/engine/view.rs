@@ -146,8 +146,15 @@ fn remedy(name: &SecretName, reason: Reason, rotation: Option<&Rotation>) -> Str
             format!("rotord provide {name} < VALUE, or rotord resolve {name} abandon")
         }
         Reason::PossibleOrphan if rotation.is_some_and(lost) => {
-            format!("look at the issuer's keys, then: rotord resolve {name} accept-key ID")
+            format!(
+                "look at the issuer's keys, then: rotord resolve {name} accept-key ID; or end \
+                 there what nobody knows, then: rotord resolve {name} retry"
+            )
         }
+        Reason::IssuerFull => format!(
+            "end a key there that nobody needs, then: rotord resolve {name} retry; or give this \
+             rotation up: rotord resolve {name} abandon"
+        ),
         _ => format!("mend the cause, then: rotord resolve {name} retry"),
     }
 }

@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 use crate::driver::error::DriverError;
 use crate::driver::issuer::Tag;
 use crate::engine::command::{Command, Envelope, Resolution};
-use crate::engine::commands;
 use crate::engine::execute::{Executed, Execution, Materials};
 use crate::engine::gate::{Permit, Shut};
 use crate::engine::managed::Managed;
 use crate::engine::snapshot::FailureView;
 use crate::engine::world::World;
-use crate::model::id::{SecretName, VersionId};
+use crate::engine::{commands, sweep};
+use crate::model::id::SecretName;
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
@@ -28,7 +28,7 @@ use crate::rotation::apply::apply;
 use crate::rotation::decide::{Next, Wait, Why, decide};
 use crate::rotation::effect::Effect;
 use crate::rotation::event::{Event, Happening};
-use crate::rotation::phase::{Phase, Staging};
+use crate::rotation::phase::Phase;
 use crate::store::{StoreError, Stored};
 
 /// Steps after which a walk yields its place even if it could go on: no secret may keep the
@@ -194,7 +194,11 @@ impl Walk {
             self.sweep_unnamed(&stored).await?;
         }
         self.take_in_config(&mut stored)?;
+        let was_open = !stored.record.rotation.is_closed();
         let wait = self.go_on(&mut stored).await?;
+        if was_open && sweep::has_skipped_a_number(&stored.record.rotation) {
+            self.sweep_unnamed(&stored).await?;
+        }
         Ok(Standing::Known { stored, wait })
     }
 
@@ -266,6 +270,10 @@ impl Walk {
             self.take(stored, Event { at, what })?;
             self.save(stored).await?;
         }
+        // Fetched before the gate, which is to be the last thing before the effects themselves: an
+        // intent line whose effect then cannot start would never get its outcome.
+        let rotation = &stored.record.rotation;
+        self.materials.prepare(&self.world, rotation, &self.managed.name, &effects).await?;
         let mut passed: Vec<(Effect, Permit)> = Vec::new();
         let mut later: Option<Timestamp> = None;
         for effect in effects {
@@ -273,7 +281,9 @@ impl Walk {
                 Ok(permit) => passed.push((effect, permit)),
                 Err(Shut::TakeoverWait(wait)) => later = Some(at + wait),
                 Err(Shut::Held) => later = later.or(Some(at)),
-                Err(shut) => return Err(shut.into()),
+                Err(shut) if passed.is_empty() => return Err(shut.into()),
+                // Those that were announced are carried out; the rest meets the gate again.
+                Err(_) => break,
             }
         }
         if passed.is_empty() {
@@ -446,33 +456,6 @@ impl Walk {
         }
         let what = Happening::TermsChanged { terms, targets: targets.into_iter().collect() };
         self.take(stored, Event { at: self.world.clock.now(), what })
-    }
-
-    /// Deletes material that no record names: made for a rotation that was never recorded.
-    async fn sweep_unnamed(&mut self, stored: &Stored) -> Result<(), Broken> {
-        let name = &self.managed.name;
-        let rotation = &stored.record.rotation;
-        let staging = match &rotation.phase {
-            Phase::Stage { version, step } if *step != Staging::Preflight => Some(*version),
-            _ => None,
-        };
-        let named = |version: &VersionId| {
-            rotation.versions.contains_key(version) || staging == Some(*version)
-        };
-        let unnamed = self.world.store.list_material(name).await?;
-        for version in unnamed.into_iter().filter(|version| !named(version)) {
-            let effect = Effect::Forget { version };
-            let permit = match self.world.gate.pass(&stored.record, &effect).await {
-                Ok(permit) => permit,
-                Err(Shut::TakeoverWait(_) | Shut::Held) => return Ok(()),
-                Err(shut) => return Err(shut.into()),
-            };
-            let result = self.world.store.forget_material(name, version).await;
-            let failed = result.as_ref().err().map(StoreError::failure);
-            self.world.gate.outcome(permit, &stored.record, &effect, failed).await?;
-            result?;
-        }
-        Ok(())
     }
 }
 

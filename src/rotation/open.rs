@@ -34,9 +34,11 @@ pub struct Opening {
     pub targets: BTreeMap<TargetName, TargetTerms>,
 }
 
-/// A value that existed before rotord: durable in Vault as version 1, and in use.
+/// A value that existed before rotord: durable in Vault, and in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adopted {
+    /// The number under which it is durable.
+    pub version: VersionId,
     /// The issuer's id, where there is one.
     pub key: Option<KeyId>,
     /// What recognises it.
@@ -69,7 +71,7 @@ impl Rotation {
     /// targets are brought to it.
     pub fn adopt(opening: Opening, adopted: Adopted) -> Rotation {
         let at = opening.at;
-        let version = VersionId(1);
+        let version = adopted.version;
         let mut rotation = Rotation::blank(opening, Phase::Switch { current: version }, version);
         let mut adopted = Version::pending(adopted.key, adopted.fingerprint, at);
         adopted.stage = Stage::Current;

@@ -56,7 +56,7 @@ pub(crate) fn record(secret: &str) -> Record {
         },
         targets: BTreeMap::from([(TargetName::new("receiver").unwrap(), terms)]),
     };
-    let adopted = Adopted { key: None, fingerprint: Fingerprint([7; 16]) };
+    let adopted = Adopted { version: VersionId(1), key: None, fingerprint: Fingerprint([7; 16]) };
     Record {
         schema: SCHEMA,
         incarnation: "incarnation-1".into(),
