@@ -208,8 +208,8 @@ fn anywhere(
         Happening::Tainted { version, by } => r.taint(version, by, at)?,
         Happening::Held { hold } => r.held(hold, at),
         Happening::Released => r.hold = None,
-        Happening::Abandoned if r.may_unwind() => r.abandon(),
-        Happening::Retried => r.retry(),
+        Happening::Abandoned if r.may_unwind() => r.abandon(at),
+        Happening::Retried => r.retry(at),
         Happening::Waived { target, by } => {
             targets::find(r, &target, name)?.waived_by = Some(by);
         }

@@ -8,7 +8,7 @@
 //! 5. otherwise wait, and say for what.
 
 use crate::model::failure::{Class, Failure};
-use crate::model::id::{TargetName, VersionId};
+use crate::model::id::{Generation, TargetName, VersionId};
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
@@ -17,6 +17,7 @@ use crate::rotation::effect::Effect;
 use crate::rotation::event::{Event, Happening};
 use crate::rotation::evidence::{self, clear, is_fresh, is_reached, is_settled};
 use crate::rotation::phase::{Phase, Remains, Staging};
+use crate::rotation::retry::ATTEMPTS_BEFORE_HUMAN;
 use crate::rotation::{Leaving, Rotation, TargetState, route};
 
 /// The answer of [`decide`].
@@ -89,6 +90,11 @@ pub fn decide(rotation: &Rotation, now: Timestamp) -> Next {
     }
 }
 
+/// What a person is asked for, if the rotation waits at this moment.
+pub(super) fn asks(rotation: &Rotation, now: Timestamp) -> Option<Reason> {
+    wait(rotation, deadline::due(rotation, now).as_ref(), now).needs_human
+}
+
 fn record(what: Happening, at: Timestamp) -> Next {
     Next::Record(Event { at, what })
 }
@@ -143,23 +149,30 @@ fn advance_overlap(rotation: &Rotation, now: Timestamp) -> Option<Happening> {
     Some(Happening::Clear { cleared: clear(rotation, going, now)? })
 }
 
-/// In an emergency a full issuer is made room at: by an older version that nobody uses any more,
-/// then, if the policy says so, by the exposed one itself.
+/// At a full issuer room is made: by an older version whose time has come, which a rotation that
+/// was superseded has left on its way out; in an emergency by any that nobody uses any more; then,
+/// if the policy says so, by the exposed one itself.
 fn advance_stage(rotation: &Rotation, step: &Staging, now: Timestamp) -> Option<Happening> {
     use crate::model::policy::{Lane, WhenFull};
     use crate::rotation::ForcedRule;
 
     let full = *step == Staging::Preflight
         && rotation.trouble.last.is_some_and(|f| f.reason == Reason::IssuerFull);
-    if !full || rotation.lane != Lane::Emergency || deadline::is_held(rotation, now) {
+    if !full || deadline::is_held(rotation, now) {
         return None;
     }
+    let emergency = rotation.lane == Lane::Emergency;
     if rotation.leaving.values().any(|leaving| !leaving.refused) {
         return None; // room is being made already
     }
     let current = rotation.current();
     let stays = |version: VersionId| rotation.leaving.contains_key(&version);
-    let mut candidates = rotation.outgoing.iter().map(|o| o.version).filter(|v| !stays(*v));
+    let mut candidates = rotation
+        .outgoing
+        .iter()
+        .filter(|outgoing| emergency || outgoing.is_over(now))
+        .map(|outgoing| outgoing.version)
+        .filter(|version| !stays(*version));
     let evidenced = candidates
         .clone()
         .filter(|version| Some(*version) != current)
@@ -167,7 +180,7 @@ fn advance_stage(rotation: &Rotation, step: &Staging, now: Timestamp) -> Option<
     if let Some(cleared) = evidenced {
         return Some(Happening::Clear { cleared });
     }
-    let exposed = candidates.find(|v| rotation.is_tainted(*v))?;
+    let exposed = candidates.find(|v| emergency && rotation.is_tainted(*v))?;
     (rotation.terms.policy.when_full == WhenFull::Contain).then(|| Happening::Cut {
         forced: deadline::forced(rotation, exposed, ForcedRule::Contain, now),
     })
@@ -192,7 +205,13 @@ fn all_settled(rotation: &Rotation, now: Timestamp, counts: impl Fn(&TargetState
 }
 
 fn all_reached(rotation: &Rotation) -> bool {
-    rotation.bound_targets().all(|(_, target)| !target.removed && is_reached(target))
+    let reached = |target: &TargetState| is_untold(target) || is_reached(target);
+    rotation.bound_targets().all(|(_, target)| !target.removed && reached(target))
+}
+
+/// Whether the target was never told anything, and so can be owed nothing.
+fn is_untold(target: &TargetState) -> bool {
+    target.wanted.generation == Generation::default()
 }
 
 /// Whether every version on its way out is gone, and no bound target is owed anything.
@@ -206,7 +225,9 @@ fn is_swept_clean(rotation: &Rotation) -> bool {
 fn is_taken_back(rotation: &Rotation) -> bool {
     let waits = |version: &VersionId| rotation.awaits_successor(*version);
     let gone = rotation.leaving.iter().all(|(v, leaving)| leaving.forgotten || waits(v));
-    let purged = |target: &TargetState| target.to_purge.iter().all(waits);
+    // A history is purged of all at once, so what must wait keeps the others waiting.
+    let purged =
+        |target: &TargetState| target.to_purge.is_empty() || target.to_purge.iter().any(waits);
     gone && rotation.bound_targets().all(|(_, target)| purged(target)) && all_reached(rotation)
 }
 
@@ -299,7 +320,10 @@ fn leaving_effects(rotation: &Rotation, now: Timestamp) -> Vec<Effect> {
             match (leaving.revoked, leaving.refused, leaving.terminated, leaving.forgotten) {
                 (false, ..) if !may_revoke(rotation, version, now) => None,
                 (false, ..) => Some(Effect::Revoke { version }),
-                (true, false, ..) => Some(Effect::Refute { version }),
+                // What cannot be tried is awaited.
+                (true, false, ..) => {
+                    rotation.terms.capabilities.probes.then_some(Effect::Refute { version })
+                }
                 (true, true, false, _) => Some(Effect::Terminate { version }),
                 (true, true, true, false) => Some(Effect::Forget { version }),
                 (true, true, true, true) => None,
@@ -336,7 +360,7 @@ fn target_effects(rotation: &Rotation, due: Option<&Deadline>, now: Timestamp) -
     for (name, target) in rotation.targets.iter().filter(|(_, target)| !target.removed) {
         let target_name = name.clone();
         let urged = ask_first.contains(name);
-        if target.wanted.generation.0 == 0 || !(urged || target.trouble.allows(now)) {
+        if is_untold(target) || !(urged || target.trouble.allows(now)) {
             continue;
         }
         if is_reached(target) {
@@ -354,9 +378,11 @@ fn target_effects(rotation: &Rotation, due: Option<&Deadline>, now: Timestamp) -
     effects
 }
 
-/// Whether the target took the wish in and only its confirmation is missing: asking is enough.
+/// Whether the target took the wish in and only its confirmation is missing: asking is enough,
+/// until it has taken so long that the wish may have got lost there.
 fn awaits_confirmation(target: &TargetState) -> bool {
-    target.trouble.last.is_some_and(|failure| failure.reason == Reason::NotYetApplied)
+    let taken = |failure: Failure| failure.reason == Reason::NotYetApplied;
+    target.trouble.last.is_some_and(taken) && target.trouble.attempts < ATTEMPTS_BEFORE_HUMAN
 }
 
 /// Whether a version may be revoked at this moment. What was judged when its end began may be long
@@ -410,7 +436,7 @@ fn why(rotation: &Rotation, now: Timestamp) -> Why {
     }
     let missing: Vec<TargetName> = rotation
         .bound_targets()
-        .filter(|(_, target)| target.removed || !is_reached(target))
+        .filter(|(_, target)| target.removed || !(is_untold(target) || is_reached(target)))
         .map(|(name, _)| name.clone())
         .collect();
     if !missing.is_empty() {
@@ -428,17 +454,19 @@ fn why(rotation: &Rotation, now: Timestamp) -> Why {
     }
 }
 
-/// The code to show a person, if something has failed for long enough or cannot be cured.
+/// The code to show a person, if something has failed for long enough or cannot be cured. What
+/// waits for a person alone stands before what may yet cure itself.
 fn first_complaint(rotation: &Rotation) -> Option<Reason> {
-    let phase = rotation.trouble.needs_human();
-    let leaving = rotation.leaving.values().find_map(|leaving| leaving.trouble.needs_human());
-    let mut targets = rotation.bound_targets();
-    phase.or(leaving).or_else(|| {
-        targets.find_map(|(_, target)| match target.removed {
-            true => (!rotation.is_closed()).then_some(Reason::TargetRemoved),
-            false => target.trouble.needs_human(),
-        })
-    })
+    let removed = rotation.bound_targets().any(|(_, target)| target.removed);
+    let left_out = (removed && !rotation.is_closed()).then_some(Reason::TargetRemoved);
+    let mut leaving = rotation.leaving.iter().filter(|(v, _)| !rotation.awaits_successor(**v));
+    let mut targets = rotation.bound_targets().filter(|(_, target)| !target.removed);
+    rotation
+        .trouble
+        .needs_human()
+        .or(left_out)
+        .or_else(|| leaving.find_map(|(_, leaving)| leaving.trouble.needs_human()))
+        .or_else(|| targets.find_map(|(_, target)| target.trouble.needs_human()))
 }
 
 /// The next moment at which the answer can be another one without anything having happened.

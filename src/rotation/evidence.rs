@@ -82,9 +82,11 @@ pub fn settles_at(target: &TargetState) -> Option<Timestamp> {
     Some(evidence.since + target.terms.propagation)
 }
 
-/// Whether the evidence is young enough to act on.
+/// Whether the evidence is young enough to act on. What lies in the future was seen before the
+/// clock was set back: nobody can tell how long ago.
 pub fn is_fresh(target: &TargetState, max_age: Span, now: Timestamp) -> bool {
-    target.evidence.as_ref().is_some_and(|evidence| now <= evidence.at + max_age)
+    let fresh = |seen: Timestamp| seen <= now && now <= seen + max_age;
+    target.evidence.as_ref().is_some_and(|evidence| fresh(evidence.at))
 }
 
 /// Whether a target has shown that it works without the version: it presents a newer one, or
@@ -101,7 +103,7 @@ pub fn has_left(target: &TargetState, version: VersionId) -> bool {
 /// The evidence after one more observation: `since` stands as long as the same is seen.
 pub fn after_seeing(before: Option<&Evidence>, seen: Observation, at: Timestamp) -> Evidence {
     let since = match before {
-        Some(before) if says_the_same(&before.seen, &seen) => before.since,
+        Some(before) if says_the_same(&before.seen, &seen) => before.since.min(at),
         _ => at,
     };
     Evidence { seen, at, since }

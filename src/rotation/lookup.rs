@@ -119,11 +119,18 @@ pub(super) fn looked_up(rotation: &mut Rotation, keys: &[KeySeen], at: Timestamp
     };
     let minted = !found.is_empty();
     let settled_at = since + STILL_UNDER_WAY;
-    if !minted && capabilities.on_lost != OnLost::Manual && at < settled_at {
+    // A late roll would change the value of the next one, so rolling waits even for what is found.
+    let waits = !minted || capabilities.on_lost == OnLost::AdoptThenRoll;
+    if waits && at < settled_at {
         rotation.trouble.not_before = Some(settled_at);
         return;
     }
+    // Of the keys that appeared since, a person has said whose they are.
+    let explained = keys
+        .iter()
+        .any(|seen| rotation.known_keys.contains(&seen.key) && !before.contains(&seen.key));
     let step = match (capabilities.on_lost, found.is_empty()) {
+        (OnLost::Manual, true) if explained => mint_step(rotation, before),
         (OnLost::Manual, _) => return stuck(rotation, version, before, since),
         (OnLost::Repeat, _) | (_, true) => mint_step(rotation, before),
         (OnLost::Sweep, false) => Staging::Sweep { orphans: found },
@@ -180,7 +187,7 @@ fn names(rotation: &Rotation, key: &KeyId) -> bool {
     rotation.versions.values().any(|v| v.stage != Stage::Revoked && v.key_id.as_ref() == Some(key))
 }
 
-fn mint_step(rotation: &Rotation, before: Vec<KeyId>) -> Staging {
+pub(super) fn mint_step(rotation: &Rotation, before: Vec<KeyId>) -> Staging {
     match rotation.terms.capabilities.value {
         crate::model::capability::ValueFrom::Ours => Staging::Make,
         crate::model::capability::ValueFrom::Theirs => Staging::Mint { before },

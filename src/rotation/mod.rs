@@ -28,6 +28,7 @@ pub mod apply;
 pub mod deadline;
 pub mod decide;
 pub mod effect;
+mod ending;
 pub mod event;
 pub mod evidence;
 mod lookup;

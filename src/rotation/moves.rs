@@ -2,7 +2,7 @@
 //!
 //! None of them decides what comes next in the world, and none is called from anywhere else.
 
-use crate::model::capability::OldDies;
+use crate::model::capability::{OldDies, OnLost};
 use crate::model::failure::{Class, Failure};
 use crate::model::id::{KeyId, VersionId};
 use crate::model::policy::{Hold, Lane};
@@ -14,9 +14,7 @@ use crate::rotation::effect::Effect;
 use crate::rotation::event::Happening;
 use crate::rotation::phase::{AfterUnwind, Outcome, Phase, Remains, Staging, UnwindReason};
 use crate::rotation::retry::Trouble;
-use crate::rotation::{
-    Forced, ForcedRule, Leaving, Rotation, TOMBSTONES_MAX, deadline, lookup, route, targets,
-};
+use crate::rotation::{Rotation, TOMBSTONES_MAX, deadline, decide, lookup, route, targets};
 
 impl Rotation {
     /// Whether the new version can still be taken back.
@@ -45,24 +43,6 @@ impl Rotation {
         if let Phase::Install { doubtful, .. } = &mut self.phase {
             *doubtful |= minting;
         }
-    }
-
-    /// Starts the end of a version, with what does not apply to it counted as done.
-    pub(super) fn begin_leaving(&mut self, version: VersionId) {
-        let capabilities = &self.terms.capabilities;
-        let pending = self.versions.get(&version).is_some_and(|v| v.stage == Stage::Pending);
-        let known = self.versions.get(&version).is_some_and(|v| v.key_id.is_some());
-        let dies_alone = capabilities.old_dies == OldDies::OnMint && !pending;
-        let to_revoke = capabilities.remote && known && !dies_alone;
-        let to_refute = capabilities.remote && capabilities.probes && known;
-        self.outgoing.retain(|outgoing| outgoing.version != version);
-        self.leaving.entry(version).or_insert_with(|| Leaving {
-            revoked: !to_revoke,
-            refused: !to_revoke && !to_refute,
-            terminated: !to_revoke || !capabilities.terminates,
-            forgotten: false,
-            trouble: Trouble::default(),
-        });
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {
@@ -141,19 +121,6 @@ impl Rotation {
         }
     }
 
-    /// The mint has just ended every older key: say so before anything else is done.
-    pub(super) fn replaced_die(&mut self, at: Timestamp) {
-        if !route::replaced_are_dead(&self.terms) {
-            return;
-        }
-        let dead: Vec<VersionId> = self.outgoing.iter().map(|o| o.version).collect();
-        for version in dead {
-            let forced = deadline::forced(self, version, ForcedRule::DiesOnMint, at);
-            self.forced.push(forced);
-            self.begin_leaving(version);
-        }
-    }
-
     pub(super) fn probed(&mut self, incoming: VersionId, good: u32, works: bool, at: Timestamp) {
         let settle = self.terms.capabilities.settle;
         if works {
@@ -168,7 +135,7 @@ impl Rotation {
         let way_back = self.may_unwind() && !self.is_way_back_closed();
         if self.trouble.needs_human().is_some() && way_back {
             let then = AfterUnwind::Close { reason: UnwindReason::ProbeRefused };
-            self.unwind(Some(incoming), Remains::Nothing, then);
+            self.unwind(Some(incoming), Remains::Nothing, then, at);
         }
     }
 
@@ -250,48 +217,6 @@ impl Rotation {
         }
     }
 
-    pub(super) fn leaving_mut(
-        &mut self,
-        version: VersionId,
-        event: &'static str,
-    ) -> Result<&mut Leaving, IllegalEvent> {
-        let what = || IllegalEvent::Stranger { event, what: format!("{version} as leaving") };
-        self.leaving.get_mut(&version).ok_or_else(what)
-    }
-
-    /// The outcome of trying a revoked version: refused is what must be.
-    pub(super) fn refuted(
-        &mut self,
-        version: VersionId,
-        works: bool,
-        at: Timestamp,
-        event: &'static str,
-    ) -> Result<(), IllegalEvent> {
-        let lane = self.lane;
-        let leaving = self.leaving_mut(version, event)?;
-        if works {
-            let failure = Failure { class: Class::Transient, reason: Reason::StillAccepted };
-            leaving.trouble = leaving.trouble.met(failure, lane, at);
-            return Ok(());
-        }
-        leaving.refused = true;
-        leaving.trouble = Trouble::default();
-        self.room_made();
-        self.retire(version, at)?;
-        Ok(())
-    }
-
-    /// Nobody accepts the version any more, if anybody did.
-    pub(super) fn retire(&mut self, version: VersionId, at: Timestamp) -> Result<(), IllegalMove> {
-        let stage = self.versions.get(&version).map(|v| v.stage);
-        match stage {
-            Some(Stage::Previous | Stage::Current) => {
-                self.move_version(version, Stage::Retired, at)
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Nothing is taken away from now on. What verifiers were only told to drop comes back, one
     /// generation further on; what the issuer was told to end does not.
     pub(super) fn held(&mut self, hold: Hold, at: Timestamp) {
@@ -301,27 +226,6 @@ impl Rotation {
             self.enter(Phase::Overlap { current, switched_at: at });
         }
         self.hold = Some(hold);
-    }
-
-    pub(super) fn cut(&mut self, forced: Forced, at: Timestamp) -> Result<(), IllegalEvent> {
-        let version = forced.version;
-        let known = self.versions.get(&version).map(|v| v.stage);
-        if !matches!(known, Some(Stage::Current | Stage::Previous)) {
-            return Err(IllegalEvent::Stranger { event: "cut", what: version.to_string() });
-        }
-        self.forced.push(forced);
-        self.begin_leaving(version);
-        // Nobody is told to accept it from here on.
-        self.move_version(version, Stage::Retired, at)?;
-        self.room_made();
-        Ok(())
-    }
-
-    /// A key at the issuer is gone, or about to go: a full issuer is asked anew.
-    pub(super) fn room_made(&mut self) {
-        if self.trouble.last.is_some_and(|failure| failure.reason == Reason::IssuerFull) {
-            self.trouble = Trouble::default();
-        }
     }
 
     pub(super) fn taint(
@@ -344,7 +248,7 @@ impl Rotation {
         self.forget_trouble();
         if stage == Stage::Pending && !self.leaving.contains_key(&version) && self.may_unwind() {
             let (_, remains) = self.to_take_back();
-            self.unwind(Some(version), remains, AfterUnwind::StageAnother);
+            self.unwind(Some(version), remains, AfterUnwind::StageAnother, at);
             return Ok(());
         }
         let latest = deadline::for_taint(&self.terms, at);
@@ -362,13 +266,13 @@ impl Rotation {
 
     /// Takes the new version back. Where there is no old one to go back to, another new one has
     /// to follow.
-    pub(super) fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self, at: Timestamp) {
         let (version, remains) = self.to_take_back();
         let then = match self.is_way_back_closed() {
             true => AfterUnwind::StageAnother,
             false => AfterUnwind::Close { reason: UnwindReason::Abandoned },
         };
-        self.unwind(version, remains, then);
+        self.unwind(version, remains, then, at);
     }
 
     /// The version that an unwinding takes back, and what may be at the issuer without being in
@@ -406,29 +310,42 @@ impl Rotation {
         replaces && (by_clock || by_mint)
     }
 
-    /// Whether only a new version at the issuer can end this one, which was taken away already.
-    pub(super) fn awaits_successor(&self, version: VersionId) -> bool {
-        let pending = self.versions.get(&version).is_some_and(|v| v.stage == Stage::Pending);
-        let works = self.leaving.get(&version).is_some_and(|leaving| !leaving.refused);
-        works && !pending && route::kills_on_mint(&self.terms)
-    }
-
-    fn unwind(&mut self, version: Option<VersionId>, remains: Remains, then: AfterUnwind) {
+    fn unwind(
+        &mut self,
+        version: Option<VersionId>,
+        remains: Remains,
+        then: AfterUnwind,
+        at: Timestamp,
+    ) {
         if let Some(version) = version {
             self.begin_leaving(version);
         }
+        let landing = remains == Remains::Unknown;
         self.enter(Phase::Unwind { version, remains, then });
+        // What is on its way to the issuer is not on its list yet.
+        self.trouble.not_before = landing.then_some(at + lookup::STILL_UNDER_WAY);
     }
 
-    /// A person says to try again. What only a person could do counts as done by them.
-    pub(super) fn retry(&mut self) {
+    /// A person says to try again. What only a person could do, and was asked for, counts as done
+    /// by them.
+    pub(super) fn retry(&mut self, at: Timestamp) {
+        let asked = decide::asks(self, at);
         let probes = self.terms.capabilities.probes;
         for leaving in self.leaving.values_mut() {
             let by_hand = leaving.trouble.last.map(|failure| failure.reason);
-            if by_hand == Some(Reason::RevokeByHand) {
+            if by_hand == Some(Reason::RevokeByHand) && asked == by_hand {
                 leaving.revoked = true;
                 leaving.refused |= !probes;
             }
+        }
+        let looked_at_by_hand = self.terms.capabilities.on_lost == OnLost::Manual;
+        if let Phase::Stage { version, step: Staging::Lost { before, stuck, .. } } = &self.phase
+            && looked_at_by_hand
+            && stuck.is_some()
+            && asked == *stuck
+        {
+            let (version, before) = (*version, before.clone());
+            self.phase = Phase::Stage { version, step: lookup::mint_step(self, before) };
         }
         self.forget_trouble();
     }

@@ -64,9 +64,15 @@ impl Trouble {
         Trouble { not_before: None, ..self }
     }
 
-    /// Whether an attempt may be made now.
+    /// Whether an attempt may be made now. A moment further away than any pause is one from before
+    /// the clock was set back.
     pub fn allows(&self, now: Timestamp) -> bool {
-        self.not_before.is_none_or(|t| t <= now)
+        let asked = match self.last.map(|failure| failure.class) {
+            Some(Class::Throttled(after)) => after,
+            _ => Span::ZERO,
+        };
+        let longest = asked.max(ROUTINE[ROUTINE.len() - 1]);
+        self.not_before.is_none_or(|t| t <= now || t > now + longest)
     }
 
     /// The code to show a person, once it is time to tell one.

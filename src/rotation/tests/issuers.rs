@@ -161,7 +161,7 @@ fn seen(marked: Option<VersionId>, created_at: Option<Timestamp>) -> KeySeen {
     KeySeen { key: KeyId("new".to_owned()), marked, created_at }
 }
 
-/// Where the rotation stands after the look-up.
+/// Where the rotation stands after a look-up that comes when nothing can be on its way any more.
 fn after(toy: &Toy, finds: Finds) -> String {
     let mut toy = toy.clone();
     let hour = Span::from_secs(3600);
@@ -242,6 +242,17 @@ fn what_is_not_there_yet_may_still_come() {
     toy.happen(Happening::Listed { keys: vec![seen(Some(V2), None)] });
     let sweeps = matches!(toy.rotation.phase, Phase::Stage { step: Staging::Sweep { .. }, .. });
     assert!(sweeps && toy.rotation.trouble.allows(toy.now), "{}", toy.trace());
+}
+
+#[test]
+fn a_person_who_has_looked_says_so_with_retry_or_with_the_key() {
+    let mut toy = lost(OnLost::Manual, false);
+    toy.pass(toy.now + Span::from_secs(30));
+    toy.happen(Happening::Listed { keys: Vec::new() });
+    let mut retried = toy.clone();
+    retried.happen(Happening::Retried);
+    assert!(is_at_mint(&retried), "{:?}", retried.rotation.phase);
+    assert_eq!(after(&toy, Finds::Accepted), "mint");
 }
 
 #[test]
