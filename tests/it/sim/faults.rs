@@ -1,6 +1,5 @@
 //! What can go wrong at a boundary: between the engine and Vault, an issuer or a target.
 
-use std::future::Future;
 use std::time::Duration;
 
 use crate::sim::world::World;
@@ -26,7 +25,7 @@ pub(super) enum Fault {
     Late,
 }
 
-const ALL: [Fault; 7] = [
+pub(super) const ALL: [Fault; 7] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Refuse,
@@ -50,18 +49,20 @@ pub(super) enum Answer<T> {
 
 impl World {
     /// The fault of the next boundary.
-    pub(super) fn next_fault(&self, what: &str) -> Fault {
+    fn next_fault(&self, what: &str) -> Fault {
         let boundary = self.count_boundary();
-        let planned = self.state().planned.get(&boundary).copied();
+        let (planned, rate) = {
+            let state = self.state();
+            (state.planned.get(&boundary).copied(), state.fault_permille)
+        };
         let fault = match planned {
             Some(fault) => fault,
-            None if self.faults_on() && self.chance.permille(self.fault_rate()) => {
-                *self.chance.pick(&ALL)
-            }
+            None if self.faults_on() && self.chance.permille(rate) => *self.chance.pick(&ALL),
             None => Fault::None,
         };
         if fault != Fault::None {
             self.note(&format!("#{boundary} {what}: {fault:?}"));
+            self.reached(format!("fault {fault:?}"));
         }
         fault
     }
@@ -73,33 +74,34 @@ impl World {
         act: impl Fn() -> T + Send + Sync + 'static,
     ) -> Answer<T> {
         let fault = self.next_fault(what);
-        tokio::time::sleep(self.chance.millis(40)).await;
+        self.pass(self.chance.millis(40)).await;
         match fault {
             Fault::CrashBefore => return self.die().await,
             Fault::Refuse => return Answer::Refused,
             Fault::Late => {
                 let after = Duration::from_secs(1) + self.chance.millis(20_000);
                 // It lands whatever becomes of the process that sent it.
-                self.land_later(after, Box::new(move || drop(act())));
+                self.later(after, move || drop(act()));
                 return Answer::Lost;
             }
             _ => {}
         }
-        let done = act();
+        let mut done = act();
         match fault {
             Fault::CrashAfter => return self.die().await,
             Fault::DoAndLose => return Answer::Lost,
             Fault::DoAndLie => return Answer::Lied,
-            Fault::Twice => drop(act()),
+            // Whoever sends a request again gets the answer to the last one.
+            Fault::Twice => done = act(),
             _ => {}
         }
-        tokio::time::sleep(self.chance.millis(20)).await;
+        self.pass(self.chance.millis(20)).await;
         Answer::Honest(done)
     }
 
     /// The process is dead: nothing of it ever goes on.
-    fn die<T>(&self) -> impl Future<Output = Answer<T>> + Send + use<T> {
+    async fn die<T>(&self) -> Answer<T> {
         self.crash();
-        std::future::pending()
+        std::future::pending().await
     }
 }

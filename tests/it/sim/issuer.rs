@@ -1,29 +1,46 @@
-//! A simulated issuer of any declared kind.
+//! A simulated issuer of any declared kind, one without an API included.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rotord::driver::error::DriverError;
 use rotord::driver::issuer::{Issuer, Listed, Minted, Probe, Tag};
 use rotord::model::capability::{Capabilities, OldDies, ValueFrom};
 use rotord::model::failure::Class;
-use rotord::model::id::{KeyId, SecretName};
+use rotord::model::id::{KeyId, SecretName, VersionId};
 use rotord::model::material::{Material, SecretBytes};
 use rotord::model::reason::Reason;
-use rotord::model::time::{Entropy, Timestamp};
+use rotord::model::time::{Entropy, Span, Timestamp};
 
 use crate::sim::checkers;
 use crate::sim::faults::Answer;
-use crate::sim::world::{Key, State, World};
+use crate::sim::truth::Key;
+use crate::sim::world::{State, World};
+
+/// What an issuer is like besides what it declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Keys bear a mark.
+    Marks,
+    /// Keys bear no mark: a lost one cannot be told from somebody else's.
+    Anonymous,
+    /// There is no API: people do everything.
+    ByHand,
+}
 
 pub(super) struct SimIssuer {
     pub(super) world: Arc<World>,
     pub(super) secret: SecretName,
     pub(super) capabilities: Capabilities,
+    pub(super) manner: Manner,
 }
 
 fn value_of(material: &Material) -> Vec<u8> {
     material.value().unwrap().expose().to_vec()
+}
+
+pub(super) fn material(value: Vec<u8>) -> Material {
+    Material::single(SecretBytes::new(value))
 }
 
 fn failed<T>(answer: Answer<T>, maybe_done: bool) -> Result<T, DriverError> {
@@ -38,19 +55,78 @@ fn failed<T>(answer: Answer<T>, maybe_done: bool) -> Result<T, DriverError> {
     }
 }
 
+/// A mint at the issuer: the new key, and what becomes of the older ones.
+pub(super) fn mint(
+    world: &World,
+    secret: &SecretName,
+    capabilities: &Capabilities,
+    new: Key,
+) -> KeyId {
+    let line = format!("{secret} issuer mints {}", new.version);
+    let name = world.change(&line, |state, now| {
+        state.minted += 1;
+        let serial = state.minted;
+        let mut new = new;
+        // A value of theirs differs at every call.
+        let name = match capabilities.value {
+            ValueFrom::Ours => format!("own-{}", new.version),
+            ValueFrom::Theirs => {
+                new.value[..8].copy_from_slice(&serial.to_be_bytes());
+                format!("key-{serial}")
+            }
+        };
+        new.created_at = now;
+        state.values.push(new.value.clone());
+        let truth = state.secrets.get_mut(secret).unwrap();
+        for (_, key) in truth.keys.iter_mut().filter(|(old, _)| **old != name) {
+            match capabilities.old_dies {
+                OldDies::OnMint => key.revoked = true,
+                OldDies::IssuerClock { grace } => {
+                    key.dies_at = Some(key.dies_at.unwrap_or(now + grace).min(now + grace));
+                }
+                OldDies::OnRevoke => {}
+            }
+        }
+        truth.keys.insert(name.clone(), new);
+        name
+    });
+    KeyId(name)
+}
+
 impl SimIssuer {
     async fn call<T: Send + 'static>(
         &self,
         what: &str,
         maybe_done: bool,
-        act: impl Fn(&World, &mut State, Timestamp) -> T + Send + Sync + 'static,
+        act: impl Fn(&Arc<World>, Timestamp) -> T + Send + Sync + 'static,
     ) -> Result<T, DriverError> {
         let line = format!("{} issuer {what}", self.secret);
         self.world.called(line.clone());
         let world = Arc::clone(&self.world);
         let text = line.clone();
-        let act = move || world.change(&text, |state, now| act(&world, state, now));
+        let act = move || {
+            let now = world.clock.truly();
+            world.note(&text);
+            act(&world, now)
+        };
         failed(self.world.boundary(&line, act).await, maybe_done)
+    }
+
+    fn key(&self, value: Vec<u8>, tag: &Tag) -> Key {
+        Key {
+            value,
+            mark: (self.manner == Manner::Marks).then(|| tag.to_string()),
+            version: tag.version,
+            created_at: Timestamp::default(),
+            revoked: false,
+            dies_at: None,
+        }
+    }
+}
+
+fn change_key(state: &mut State, secret: &SecretName, key: &KeyId, act: impl FnOnce(&mut Key)) {
+    if let Some(key) = state.secrets.get_mut(secret).unwrap().keys.get_mut(&key.0) {
+        act(key);
     }
 }
 
@@ -64,59 +140,54 @@ impl Issuer for SimIssuer {
         let mut value = vec![0; 32];
         entropy.fill(&mut value);
         self.world.state().values.push(value.clone());
-        Ok(Material::single(SecretBytes::new(value)))
+        Ok(material(value))
     }
 
     async fn mint(&self, tag: &Tag, ours: Option<&Material>) -> Result<Minted, DriverError> {
         checkers::audited::intent_of(&self.world, &self.secret, &["mint", "place"]);
-        let secret = self.secret.clone();
-        let tag = tag.clone();
+        if self.manner == Manner::ByHand {
+            return Err(DriverError::refused(Reason::ValueNeeded, "a person must mint it"));
+        }
         let ours = ours.map(value_of);
         if let Some(value) = &ours {
-            checkers::sole_copy::durable(&self.world, &secret, tag.version, value);
+            checkers::sole_copy::durable(&self.world, &self.secret, tag.version, value);
         }
-        let mut fresh = vec![0; 32];
-        self.world.chance.fill(&mut fresh);
-        let capabilities = self.capabilities.clone();
-        let (key, value) = self
-            .call(&format!("mint {}", tag.version), true, move |_, state, now| {
-                state.minted += 1;
-                let serial = state.minted;
-                // A value of theirs differs at every call.
-                let mut value = ours.clone().unwrap_or_else(|| fresh.clone());
-                if capabilities.value == ValueFrom::Theirs {
-                    value[..8].copy_from_slice(&serial.to_be_bytes());
+        let key = self.key(ours.clone().unwrap_or_else(|| self.world.chance.value()), tag);
+        let (secret, capabilities) = (self.secret.clone(), self.capabilities.clone());
+        // Without a mark a doubled request could not be told from somebody else's: such an issuer
+        // takes the same request once.
+        let once = self.manner == Manner::Anonymous;
+        let done: Mutex<Option<(KeyId, Vec<u8>)>> = Mutex::default();
+        let (id, value) = self
+            .call(&format!("mint {}", tag.version), true, move |world, _| {
+                let mut done = done.lock().unwrap();
+                if let Some(done) = done.as_ref().filter(|_| once) {
+                    return done.clone();
                 }
-                state.values.push(value.clone());
-                let truth = state.secrets.get_mut(&secret).unwrap();
-                if capabilities.old_dies == OldDies::OnMint {
-                    truth.keys.values_mut().for_each(|key| key.alive = false);
+                let id = mint(world, &secret, &capabilities, key.clone());
+                if let OldDies::IssuerClock { grace } = capabilities.old_dies {
+                    watch_deaths(world, &secret, grace);
                 }
-                let name = match capabilities.value {
-                    ValueFrom::Ours => format!("own-{}", tag.version),
-                    ValueFrom::Theirs => format!("key-{serial}"),
-                };
-                let mark = tag.to_string();
-                let version = tag.version;
-                let key = Key { value: value.clone(), mark, version, created_at: now, alive: true };
-                truth.keys.insert(name.clone(), key);
-                (KeyId(name), value)
+                let value = world.state().secrets[&secret].keys[&id.0].value.clone();
+                *done = Some((id.clone(), value.clone()));
+                (id, value)
             })
             .await?;
-        Ok(Minted { key_id: Some(key), material: Material::single(SecretBytes::new(value)) })
+        Ok(Minted { key_id: Some(id), material: material(value) })
     }
 
     async fn list(&self) -> Result<Vec<Listed>, DriverError> {
+        if self.manner == Manner::ByHand {
+            return Ok(Vec::new());
+        }
         let secret = self.secret.clone();
-        self.call("list", false, move |_, state, _| {
-            let truth = &state.secrets[&secret];
-            truth
-                .keys
-                .iter()
-                .filter(|(_, key)| key.alive)
+        self.call("list", false, move |world, now| {
+            let state = world.state();
+            let alive = state.secrets[&secret].keys.iter().filter(|(_, key)| key.is_alive(now));
+            alive
                 .map(|(name, key)| Listed {
                     key_id: KeyId(name.clone()),
-                    mark: Some(key.mark.clone()),
+                    mark: key.mark.clone(),
                     created_at: Some(key.created_at),
                     last_used_at: None,
                 })
@@ -127,43 +198,50 @@ impl Issuer for SimIssuer {
 
     async fn roll(&self, found: &KeyId, tag: &Tag) -> Result<Minted, DriverError> {
         checkers::audited::intent_of(&self.world, &self.secret, &["roll"]);
-        let mut fresh = vec![0; 32];
-        self.world.chance.fill(&mut fresh);
-        let (secret, found, tag) = (self.secret.clone(), found.clone(), tag.clone());
-        let value = self
-            .call(&format!("roll {found}"), true, move |_, state, now| {
-                state.minted += 1;
-                let mut value = fresh.clone();
-                value[..8].copy_from_slice(&state.minted.to_be_bytes());
-                state.values.push(value.clone());
-                let mark = tag.to_string();
-                let version = tag.version;
-                let key = Key { value: value.clone(), mark, version, created_at: now, alive: true };
-                state.secrets.get_mut(&secret).unwrap().keys.insert(found.0.clone(), key);
+        let key = self.key(self.world.chance.value(), tag);
+        let (secret, found) = (self.secret.clone(), found.clone());
+        let (found, value) = self
+            .call(&format!("roll {found}"), true, move |world, now| {
+                let line = format!("{secret} issuer rolls {found}");
+                let value = world.change(&line, |state, _| {
+                    state.minted += 1;
+                    let mut key = Key { created_at: now, ..key.clone() };
+                    key.value[..8].copy_from_slice(&state.minted.to_be_bytes());
+                    let value = key.value.clone();
+                    state.values.push(value.clone());
+                    state.secrets.get_mut(&secret).unwrap().keys.insert(found.0.clone(), key);
+                    value
+                });
                 (found.clone(), value)
             })
             .await?;
-        let (found, value) = value;
-        Ok(Minted { key_id: Some(found), material: Material::single(SecretBytes::new(value)) })
+        Ok(Minted { key_id: Some(found), material: material(value) })
     }
 
-    async fn probe(&self, _key: Option<&KeyId>, material: &Material) -> Result<Probe, DriverError> {
-        let (secret, value) = (self.secret.clone(), value_of(material));
-        self.call("probe", false, move |_, state, _| {
-            let works = state.secrets[&secret].keys.values().any(|k| k.alive && k.value == value);
-            if works { Probe::Works } else { Probe::Refused }
+    async fn probe(&self, _: Option<&KeyId>, given: &Material) -> Result<Probe, DriverError> {
+        let (secret, value) = (self.secret.clone(), value_of(given));
+        self.call("probe", false, move |world, now| {
+            let state = world.state();
+            let mut keys = state.secrets[&secret].keys.values();
+            match keys.any(|key| key.is_alive(now) && key.value == value) {
+                true => Probe::Works,
+                false => Probe::Refused,
+            }
         })
         .await
     }
 
     async fn revoke(&self, key: &KeyId) -> Result<(), DriverError> {
         checkers::audited::intent_of(&self.world, &self.secret, &["revoke", "sweep"]);
+        if self.manner == Manner::ByHand {
+            return Err(DriverError::refused(Reason::RevokeByHand, "a person must end it"));
+        }
         checkers::destroy::key(&self.world, &self.secret, key);
         let (secret, key) = (self.secret.clone(), key.clone());
-        self.call(&format!("revoke {key}"), false, move |_, state, _| {
-            if let Some(key) = state.secrets.get_mut(&secret).unwrap().keys.get_mut(&key.0) {
-                key.alive = false;
-            }
+        self.call(&format!("revoke {key}"), false, move |world, _| {
+            world.change(&format!("{secret} issuer ends {key}"), |state, _| {
+                change_key(state, &secret, &key, |key| key.revoked = true);
+            });
         })
         .await
     }
@@ -171,4 +249,39 @@ impl Issuer for SimIssuer {
     async fn terminate(&self, _key: &KeyId) -> Result<(), DriverError> {
         Err(DriverError::new(Class::Refused, Reason::Defect, "not declared"))
     }
+}
+
+/// Has the checkers look at the world in the moment in which the issuer's clock ends keys.
+fn watch_deaths(world: &Arc<World>, secret: &SecretName, grace: Span) {
+    let (world_then, secret) = (Arc::clone(world), secret.clone());
+    world.later(grace.to_std(), move || {
+        world_then.change(&format!("{secret} issuer's clock"), |_, _| ());
+    });
+}
+
+/// A person mints a key by hand and gives its id and value.
+pub(super) fn by_hand(
+    world: &World,
+    secret: &SecretName,
+    capabilities: &Capabilities,
+    version: VersionId,
+) -> (KeyId, Vec<u8>) {
+    let key = Key {
+        value: world.chance.value(),
+        mark: None,
+        version,
+        created_at: Timestamp::default(),
+        revoked: false,
+        dies_at: None,
+    };
+    let id = mint(world, secret, capabilities, key);
+    let value = world.state().secrets[secret].keys[&id.0].value.clone();
+    (id, value)
+}
+
+/// A person ends a key by hand.
+pub(super) fn end_by_hand(world: &World, secret: &SecretName, key: &KeyId) {
+    world.change(&format!("{secret}: a person ends {key}"), |state, _| {
+        change_key(state, secret, key, |key| key.revoked = true);
+    });
 }

@@ -3,41 +3,110 @@
 //!
 //! A run has two parts. First faults come at every boundary and people ask for things: nothing may
 //! ever be unsafe. Then the faults stop: everything must come to rest.
+//!
+//! One seed again, with its whole trace: `ROTORD_SIM=1234 cargo test --test it sim::the_promises`;
+//! a range of them: `ROTORD_SIM=0..100`.
+
+#![expect(clippy::print_stdout, reason = "how much was simulated is what a reader wants to know")]
 
 mod checkers;
+mod coverage;
 mod faults;
 mod issuer;
+mod people;
 mod process;
 mod scenario;
+mod setups;
 mod target;
 mod time;
+mod truth;
 mod vault;
 mod world;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
+
+use rotord::vault::KvPath;
+
+use crate::sim::faults::Fault;
+use crate::sim::scenario::{Fixed, Plot, Report};
+use crate::sim::vault::SimVault;
+use crate::sim::world::World;
+use crate::support::kv_contract;
 
 /// Seeds that every run of the tests goes through.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 2_000;
+
+/// Threads that share the seeds: what the smallest machine of the tests has.
+const THREADS: usize = 2;
 
 /// Of a thousand boundaries, so many go wrong. Rotations come through at all of these rates.
 const RATES: [u64; 4] = [0, 5, 20, 80];
 
 #[test]
 fn the_promises_hold_for_every_seed() {
-    let mut boundaries = 0;
-    let mut crashes = 0;
-    for seed in 0..SEEDS {
-        let report = run(seed);
-        boundaries += report.boundaries;
-        crashes += report.crashes;
-        assert!(
-            report.violations.is_empty(),
-            "seed {seed} breaks {:?}\n{}",
-            report.violations,
-            report.trace
-        );
+    let seeds = seeds();
+    let reports = run_all(&seeds);
+    let boundaries: u64 = reports.iter().map(|(_, report)| report.boundaries).sum();
+    let crashes: u64 = reports.iter().map(|(_, report)| report.crashes).sum();
+    let broken: Vec<&(u64, Report)> =
+        reports.iter().filter(|(_, report)| !report.violations.is_empty()).collect();
+    let failed = broken.len();
+    println!(
+        "sim: seeds={} boundaries={boundaries} crashes={crashes} failed={failed}",
+        reports.len()
+    );
+    for (seed, report) in &broken {
+        println!("seed {seed} breaks {}", report.violations[0]);
     }
-    println!("sim: seeds={SEEDS} boundaries={boundaries} crashes={crashes} violations=0");
+    if let Some((seed, report)) = broken.first() {
+        panic!("seed {seed} breaks {:#?}\n{}", report.violations, report.trace);
+    }
+    if seeds == (0..SEEDS) {
+        coverage::complete(reports.iter().flat_map(|(_, report)| &report.seen));
+    }
+}
+
+/// A plain story, and one thing that goes wrong: at each boundary in turn, in every way.
+#[test]
+fn one_fault_at_any_boundary_of_a_plain_rotation_changes_nothing_in_the_end() {
+    let plain = |planned: BTreeMap<u64, Fault>| {
+        let fixed = Fixed { setups: setups::plain(), rotate_after: Duration::from_secs(60) };
+        scenario::run(Plot { seed: 7, fault_permille: 0, planned, fixed: Some(fixed) })
+    };
+    let undisturbed = plain(BTreeMap::new());
+    assert!(undisturbed.violations.is_empty(), "{:#?}", undisturbed.violations);
+    let cases: Vec<(u64, Fault)> = (1..=undisturbed.boundaries)
+        .flat_map(|boundary| faults::ALL.map(|fault| (boundary, fault)))
+        .collect();
+    let share = |thread: usize| {
+        for (boundary, fault) in cases.iter().skip(thread).step_by(THREADS) {
+            let report = plain(BTreeMap::from([(*boundary, *fault)]));
+            let Report { violations, trace, seen, .. } = report;
+            assert!(violations.is_empty(), "{fault:?} at {boundary}: {violations:#?}\n{trace}");
+            assert!(!seen.contains("closed unwound"), "{fault:?} at {boundary}:\n{trace}");
+        }
+    };
+    thread::scope(|scope| {
+        (0..THREADS).for_each(|at| drop(scope.spawn(move || share(at))));
+    });
+    println!("sim: boundaries={} faults={} violations=0", undisturbed.boundaries, cases.len());
+}
+
+/// Without faults the simulated Vault is a Vault.
+#[tokio::test(start_paused = true)]
+async fn the_simulated_vault_keeps_the_contract_of_kv() {
+    let vault = || {
+        let world = World::over(1, 0, &["kv"]);
+        world.stop_faults();
+        SimVault { world }
+    };
+    kv_contract::all(&vault(), "kv").await;
+    let vault = vault();
+    let delete = async |at: &KvPath| vault.world.kv.soft_delete(at);
+    kv_contract::a_soft_deleted_newest_version_is_not_absent(&vault, "kv", delete).await;
 }
 
 #[test]
@@ -47,7 +116,35 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-fn run(seed: u64) -> scenario::Report {
+fn seeds() -> Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "for people who look into a failing seed")]
+    let asked = std::env::var("ROTORD_SIM").unwrap_or_default();
+    let number = |text: &str| text.parse::<u64>().ok();
+    match asked.split_once("..") {
+        Some((from, to)) => number(from).unwrap()..number(to).unwrap(),
+        None => number(&asked).map_or(0..SEEDS, |seed| seed..seed + 1),
+    }
+}
+
+/// Runs the seeds on as many threads as there are, each its own share.
+fn run_all(seeds: &Range<u64>) -> Vec<(u64, Report)> {
+    let share = |thread: usize| -> Vec<(u64, Report)> {
+        seeds.clone().skip(thread).step_by(THREADS).map(|s| (s, brief(run(s)))).collect()
+    };
+    let mut reports: Vec<(u64, Report)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|at| scope.spawn(move || share(at))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    reports.sort_unstable_by_key(|(seed, _)| *seed);
+    reports
+}
+
+/// Two thousand traces are more than memory should hold: only those that are read.
+fn brief(report: Report) -> Report {
+    if report.violations.is_empty() { Report { trace: String::new(), ..report } } else { report }
+}
+
+fn run(seed: u64) -> Report {
     let rate = RATES[usize::try_from(seed).unwrap() % RATES.len()];
-    scenario::run(seed, rate, BTreeMap::new())
+    scenario::run(Plot { seed, fault_permille: rate, planned: BTreeMap::new(), fixed: None })
 }

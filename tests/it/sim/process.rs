@@ -1,6 +1,5 @@
 //! The real engine in the simulated world: started, crashed, started again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -10,50 +9,33 @@ use rotord::engine::limits::Limits;
 use rotord::engine::managed::{Managed, ManagedTarget};
 use rotord::engine::snapshot::Snapshot;
 use rotord::engine::{Doors, Engine, Parts};
-use rotord::model::id::{InstanceId, SecretName, TargetName};
+use rotord::model::id::{InstanceId, TargetName};
 use rotord::model::reason::Reason;
 use rotord::model::target::TargetTerms;
 use rotord::model::time::{Clock, Entropy, Span};
 use rotord::plan::budget::Budget;
-use rotord::plan::cadence::Cadence;
-use rotord::plan::facts::Initial;
-use rotord::rotation::Terms;
 use rotord::store::Store;
 use rotord::store::kv::KvStore;
-use rotord::store::lease::{Lease, LeaseConfig, TTL};
+use rotord::store::lease::{Lease, LeaseConfig};
 use rotord::telemetry::metrics::Metrics;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::sim::issuer::SimIssuer;
+use crate::sim::setups::Setup;
 use crate::sim::target::SimTarget;
 use crate::sim::time::Chance;
 use crate::sim::vault::SimVault;
 use crate::sim::world::{SimAudit, World};
 
-/// One configured secret of the scenario.
-#[derive(Clone, Debug)]
-pub(super) struct Setup {
-    pub(super) name: SecretName,
-    pub(super) terms: Terms,
-    pub(super) targets: BTreeMap<TargetName, TargetTerms>,
-    pub(super) cadence: Cadence,
-}
-
-impl Setup {
-    /// The same secret, rotated by hand only: what can come to rest.
-    pub(super) fn without_schedule(&self) -> Setup {
-        Setup { cadence: Cadence::default(), ..self.clone() }
-    }
-}
-
 /// A running rotord.
 pub(super) struct Process {
+    world: Arc<World>,
     tasks: JoinSet<()>,
     commands: mpsc::Sender<Envelope>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    _reloads: mpsc::Sender<Vec<Managed>>,
+    reloads: mpsc::Sender<Vec<Managed>>,
 }
 
 struct SharedChance(Arc<World>);
@@ -68,14 +50,15 @@ impl Process {
     /// Starts one. Nothing of an earlier one is known to it but what lies in Vault.
     pub(super) async fn start(world: &Arc<World>, setups: &[Setup]) -> Process {
         world.note("-- start --");
-        let clock: Arc<dyn Clock> = Arc::new(world.clock);
+        world.audit().process += 1;
+        let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let entropy: Arc<dyn Entropy> = Arc::new(SharedChance(Arc::clone(world)));
         let kv = Arc::new(SimVault { world: Arc::clone(world) });
         let store = KvStore::new(kv.clone(), "rotord", Arc::clone(&entropy));
         let fingerprints = loop {
             match store.fingerprint_key("1").await {
                 Ok(key) => break key,
-                Err(_) => tokio::time::sleep(Span(500).to_std()).await,
+                Err(_) => world.pass(Span(500).to_std()).await,
             }
         };
         let (leadership, leads) = watch::channel(Err(Reason::NoLease));
@@ -88,7 +71,8 @@ impl Process {
         let config = LeaseConfig {
             mount: "rotord".to_owned(),
             instance: instance.clone(),
-            ttl: TTL,
+            // Longer than usual: to renew it every few seconds of virtual hours takes long.
+            ttl: Span::from_secs(60),
             effect_timeout: limits.effect_timeout,
         };
         let lease = Lease::new(kv, Arc::clone(&clock), Arc::clone(&entropy), config);
@@ -119,7 +103,7 @@ impl Process {
         let mut tasks = JoinSet::new();
         tasks.spawn(leader::keep(keeper, stop));
         tasks.spawn(engine.run(doors));
-        Process { tasks, commands, snapshots, _reloads: reloads }
+        Process { world: Arc::clone(world), tasks, commands, snapshots, reloads }
     }
 
     /// Kills it, wherever it stands.
@@ -129,6 +113,12 @@ impl Process {
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Gives it a new config.
+    pub(super) async fn reload(&self, setups: &[Setup]) {
+        let managed = setups.iter().map(|setup| managed(&self.world, setup)).collect();
+        let _ = self.reloads.send(managed).await;
     }
 
     /// Asks for something and waits for the answer; none if the process dies before.
@@ -156,11 +146,12 @@ fn managed(world: &Arc<World>, setup: &Setup) -> Managed {
         priority: 0,
         terms: setup.terms.clone(),
         cadence: setup.cadence.clone(),
-        initial: Initial::Generate,
+        initial: setup.initial,
         issuer: Arc::new(SimIssuer {
             world: Arc::clone(world),
             secret: setup.name.clone(),
             capabilities: setup.terms.capabilities.clone(),
+            manner: setup.manner,
         }),
         issuer_lane: setup.name.to_string(),
         targets: setup

@@ -1,29 +1,38 @@
-//! One seed, one story: some secrets, some services, people who ask for things, and faults.
+//! One seed, one story: some secrets, some services, people who ask for things, and faults. Then
+//! the faults stop, and everything has to come to rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rotord::engine::command::{Command, Resolution};
-use rotord::model::capability::{Capabilities, OldDies, OnLost, ValueFrom};
-use rotord::model::id::{SecretName, TargetName};
-use rotord::model::policy::{Hold, Kind, OnLeak, Policy, WhenFull};
-use rotord::model::target::{Level, Role, TargetTerms};
-use rotord::model::time::{Clock as _, Span};
-use rotord::plan::cadence::Cadence;
-use rotord::plan::schedule::Schedule;
-use rotord::rotation::Terms;
+use rotord::engine::command::Command;
+use rotord::engine::snapshot::SecretView;
+use rotord::model::id::SecretName;
+use rotord::model::time::Span;
+use tokio::time::Instant;
 
 use crate::sim::checkers;
 use crate::sim::faults::Fault;
-use crate::sim::process::{Process, Setup};
-use crate::sim::world::{Service, Truth, World};
+use crate::sim::people;
+use crate::sim::process::Process;
+use crate::sim::setups::{self, Setup, Trials};
+use crate::sim::target;
+use crate::sim::world::World;
 
 /// How long faults go on: several scheduled rotations.
-const TROUBLED: Duration = Duration::from_secs(12 * 3600);
+const TROUBLED: Duration = Duration::from_secs(3 * 3600);
 
-/// How long everything has to come to rest afterwards.
-const CALM: Duration = Duration::from_secs(20 * 3600);
+/// How long one round of coming to rest may take: longer than any hold, overlap or back-off.
+const ROUND: Duration = Duration::from_secs(2 * 3600);
+
+/// The same where clocks were set by up to a day: what was to be over soon is over in a day.
+const LONG_ROUND: Duration = Duration::from_secs(26 * 3600);
+
+/// How often people answer what is asked of them before it counts as a dead end.
+const ROUNDS: usize = 8;
+
+/// How often somebody looks whether everything rests.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// What a run leaves behind.
 pub(super) struct Report {
@@ -31,30 +40,38 @@ pub(super) struct Report {
     pub(super) trace: String,
     pub(super) boundaries: u64,
     pub(super) crashes: u64,
-    pub(super) closed: usize,
+    /// What it came through: faults, phases, ends, questions to people.
+    pub(super) seen: BTreeSet<String>,
 }
 
-/// Runs one seed to its end.
-pub(super) fn run(seed: u64, faults_permille: u64, planned: BTreeMap<u64, Fault>) -> Report {
+/// What to run.
+pub(super) struct Plot {
+    pub(super) seed: u64,
+    /// Of a thousand boundaries, so many go wrong.
+    pub(super) fault_permille: u64,
+    /// Faults at given boundaries.
+    pub(super) planned: BTreeMap<u64, Fault>,
+    /// A fixed story instead of one that the seed draws.
+    pub(super) fixed: Option<Fixed>,
+}
+
+/// A story without chance: these secrets, rotated once by hand after a while.
+pub(super) struct Fixed {
+    pub(super) setups: Vec<Setup>,
+    pub(super) rotate_after: Duration,
+}
+
+/// Runs one plot to its end.
+pub(super) fn run(plot: Plot) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
     runtime.block_on(async move {
-        let world = World::new(seed, faults_permille);
-        world.state().planned = planned;
-        let setups = setups(&world);
-        for setup in &setups {
-            introduce(&world, setup);
-        }
-        troubled(&world, &setups).await;
-        world.stop_faults();
-        let calm: Vec<Setup> = setups.iter().map(Setup::without_schedule).collect();
-        let process = Process::start(&world, &calm).await;
-        tokio::time::sleep(CALM).await;
-        at_rest(&world, &process);
-        process.kill().await;
+        let world = World::new(plot.seed, plot.fault_permille);
+        world.state().planned = plot.planned;
+        tell(&world, plot.fixed).await;
         let trace = world.trace();
         let state = world.state();
         Report {
@@ -62,68 +79,248 @@ pub(super) fn run(seed: u64, faults_permille: u64, planned: BTreeMap<u64, Fault>
             trace,
             boundaries: state.boundaries,
             crashes: state.crashes,
-            closed: setups.len(),
+            seen: state.seen.clone(),
         }
     })
 }
 
-/// Faults, crashes and people, for a while.
-async fn troubled(world: &Arc<World>, setups: &[Setup]) {
-    let end = tokio::time::Instant::now() + TROUBLED;
-    while tokio::time::Instant::now() < end {
+async fn tell(world: &Arc<World>, fixed: Option<Fixed>) {
+    let mut setups = match fixed {
+        Some(fixed) => {
+            fixed.setups.iter().for_each(|setup| setups::introduce(world, setup));
+            rotate_once(world, &fixed.setups, fixed.rotate_after).await;
+            fixed.setups
+        }
+        None => {
+            let trials = Trials::drawn(world);
+            let setups = setups::drawn(world, trials);
+            setups.iter().for_each(|setup| setups::introduce(world, setup));
+            world.note(&format!("{trials:?}"));
+            troubled(world, setups, trials).await
+        }
+    };
+    world.stop_faults();
+    setups.iter_mut().for_each(|setup| *setup = setup.without_schedule());
+    let process = Process::start(world, &setups).await;
+    world.pass(LOOK).await;
+    calm(world, &process, &setups).await;
+    at_rest(world, &process);
+    process.kill().await;
+}
+
+/// Faults, crashes and people, for a while. Answers the config as it is in the end.
+async fn troubled(world: &Arc<World>, mut setups: Vec<Setup>, trials: Trials) -> Vec<Setup> {
+    let end = Instant::now() + TROUBLED;
+    while Instant::now() < end {
+        let process = tokio::select! {
+            biased;
+            () = world.crashed.notified() => { pause_after_crash(world).await; continue; }
+            process = Process::start(world, &setups) => process,
+        };
+        tokio::select! {
+            biased;
+            () = world.crashed.notified() => {}
+            () = happenings(world, &process, &mut setups, trials, end) => {}
+        }
+        process.kill().await;
+        pause_after_crash(world).await;
+    }
+    setups
+}
+
+async fn pause_after_crash(world: &World) {
+    world.pass(Duration::from_secs(1) + world.chance.millis(60_000)).await;
+}
+
+/// One thing after the other happens, until the end or the next crash.
+async fn happenings(
+    world: &Arc<World>,
+    process: &Process,
+    setups: &mut [Setup],
+    trials: Trials,
+    end: Instant,
+) {
+    loop {
+        let pause = Duration::from_secs(5) + world.chance.millis(1_500_000);
+        let next = Instant::now() + pause;
+        world.pass(next.min(end) - Instant::now()).await;
+        if next >= end {
+            return;
+        }
+        let at = usize::try_from(world.chance.below(setups.len() as u64)).unwrap();
+        match world.chance.below(10) {
+            0 if trials.outages => outage(world),
+            1 | 2 if trials.unruly => misbehave(world, &setups[at]),
+            3 if trials.reloads => reconfigure(world, process, setups, at).await,
+            4 if trials.clock_set => set_clock(world),
+            _ => ask(world, process, &setups[at]).await,
+        }
+    }
+}
+
+/// People answer what they are asked, or ask for something.
+async fn ask(world: &Arc<World>, process: &Process, setup: &Setup) {
+    let snapshot = process.snapshot();
+    let view = snapshot.secrets.get(&setup.name).map(AsRef::as_ref);
+    let answer = view.and_then(|view| {
+        let urgent = people::is_to_adopt(setup, view) || people::is_by_hand(setup);
+        let answers = urgent || world.chance.permille(300);
+        if answers { people::answer(world, setup, view) } else { None }
+    });
+    let command = answer.unwrap_or_else(|| people::whim(world, setup));
+    people::ask(world, process, command).await;
+}
+
+/// Vault, or the disk, is away for some minutes.
+fn outage(world: &World) {
+    let until = world.clock.truly() + Span::from_secs(10 + world.chance.below(600));
+    if world.chance.permille(600) {
+        world.reached("trial sealed");
+        world.note(&format!("Vault is sealed until {until}"));
+        world.state().sealed_until = until;
+    } else {
+        world.reached("trial audit full");
+        world.note(&format!("no room for audit lines until {until}"));
+        world.state().audit_full_until = until;
+    }
+}
+
+/// A service forgets, goes back, or is dead for a long time.
+fn misbehave(world: &World, setup: &Setup) {
+    let names: Vec<_> = setup.targets.keys().cloned().collect();
+    let name = world.chance.pick(&names);
+    match world.chance.below(3) {
+        0 => {
+            world.reached("trial restarted empty");
+            target::restart_empty(world, &setup.name, name);
+        }
+        1 => {
+            world.reached("trial went back");
+            target::revert(world, &setup.name, name);
+        }
+        _ => {
+            world.reached("trial dead");
+            let until = world.clock.truly() + Span::from_secs(60 + world.chance.below(7_200));
+            world.note(&format!("{} {name} is dead until {until}", setup.name));
+            let mut state = world.state();
+            let truth = state.secrets.get_mut(&setup.name).unwrap();
+            truth.services.get_mut(name).unwrap().dead_until = until;
+        }
+    }
+}
+
+/// The last target leaves the config, or comes back into it.
+async fn reconfigure(world: &World, process: &Process, setups: &mut [Setup], at: usize) {
+    let setup = &mut setups[at];
+    let name = setups::target_name(2);
+    if setup.targets.remove(&name).is_some() {
+        world.reached("trial target removed");
+        world.note(&format!("{} {name} leaves the config", setup.name));
+    } else {
+        world.reached("trial target added");
+        world.note(&format!("{} {name} comes into the config", setup.name));
+        let terms = setup.targets[&setups::target_name(1)].clone();
+        target::install(world, &setup.name, &name, &terms);
+        setup.targets.insert(name, terms);
+    }
+    process.reload(setups).await;
+}
+
+/// Somebody sets the wall clock forward or back, by a day at the most.
+fn set_clock(world: &World) {
+    let by = i64::try_from(world.chance.below(172_800_000)).unwrap() - 86_400_000;
+    world.reached(if by < 0 { "trial clock set back" } else { "trial clock set forward" });
+    world.note(&format!("the clock is set by {by} ms"));
+    world.clock.set_by(by);
+    world.state().clock_was_set = true;
+    if by > 0 {
+        world.state().set_forward_at = Some(world.clock.truly());
+    }
+}
+
+// ---------------------------------------------------------------- the fixed story
+
+/// Faults only where they are planned: a first rotation, and one more by hand.
+async fn rotate_once(world: &Arc<World>, setups: &[Setup], after: Duration) {
+    let end = Instant::now() + 3 * after;
+    let half = Instant::now() + after;
+    let mut asked = false;
+    while Instant::now() < end {
         let process = tokio::select! {
             biased;
             () = world.crashed.notified() => { pause_after_crash(world).await; continue; }
             process = Process::start(world, setups) => process,
         };
-        loop {
-            let pause = Duration::from_secs(60) + world.chance.millis(5_400_000);
-            tokio::select! {
-                biased;
-                () = world.crashed.notified() => break,
-                () = tokio::time::sleep_until(end) => break,
-                () = tokio::time::sleep(pause) => {}
-            }
-            let setup = world.chance.pick(setups).clone();
-            let command = command(world, &setup.name);
-            world.note(&format!("asks: {command:?}"));
-            tokio::select! {
-                biased;
-                () = world.crashed.notified() => break,
-                answer = process.ask(command) => {
-                    let answer = answer.map(|a| a.map(|d| d.text).map_err(|r| r.text));
-                    world.note(&format!("answer: {answer:?}"));
+        tokio::select! {
+            biased;
+            () = world.crashed.notified() => {}
+            () = async {
+                if !asked {
+                    world.pass(half.saturating_duration_since(Instant::now())).await;
+                    asked = true;
+                    for setup in setups {
+                        people::ask(world, &process, rotate(&setup.name)).await;
+                    }
                 }
-            }
+                world.pass(end.saturating_duration_since(Instant::now())).await;
+            } => {}
         }
         process.kill().await;
         pause_after_crash(world).await;
     }
 }
 
-async fn pause_after_crash(world: &World) {
-    tokio::time::sleep(Duration::from_secs(1) + world.chance.millis(60_000)).await;
+fn rotate(name: &SecretName) -> Command {
+    Command::Rotate { name: name.clone(), emergency: false, reason: "sim".to_owned() }
 }
 
-/// What a person asks for next.
-fn command(world: &World, name: &SecretName) -> Command {
-    let name = name.clone();
-    let reason = "sim".to_owned();
-    match world.chance.below(10) {
-        0..=2 => Command::Rotate { name, emergency: false, reason },
-        3..=4 => Command::Rotate { name, emergency: true, reason },
-        5 => {
-            let at = world.clock.now();
-            let until = at + Span::from_secs(60 + world.chance.below(7_200));
-            let by = "sim".to_owned();
-            let routine_only = world.chance.permille(500);
-            Command::Hold { name, hold: Hold { by, reason, at, until, routine_only } }
-        }
-        6 => Command::Release { name },
-        7 => Command::Resolve { name, how: Resolution::Abandon },
-        8 => Command::Resolve { name, how: Resolution::Supersede },
-        _ => Command::Resolve { name, how: Resolution::Retry },
+// ---------------------------------------------------------------- the end
+
+/// Everything comes to rest, people helping where they are asked; then each secret is rotated once
+/// more, which must be possible from wherever it stands, and comes to rest again.
+async fn calm(world: &Arc<World>, process: &Process, setups: &[Setup]) {
+    settle(world, process, setups).await;
+    for setup in setups {
+        people::tidy(world, setup);
+        people::ask(world, process, rotate(&setup.name)).await;
     }
+    settle(world, process, setups).await;
+}
+
+async fn settle(world: &Arc<World>, process: &Process, setups: &[Setup]) {
+    for _ in 0..ROUNDS {
+        if rest(world, process).await {
+            return;
+        }
+        for setup in setups {
+            let snapshot = process.snapshot();
+            let view: &SecretView = &snapshot.secrets[&setup.name];
+            if let Some(command) = people::answer(world, setup, view) {
+                people::ask(world, process, command).await;
+            }
+        }
+    }
+}
+
+/// Waits until everything rests; whether it does.
+async fn rest(world: &World, process: &Process) -> bool {
+    let set = world.state().clock_was_set;
+    let end = Instant::now() + if set { LONG_ROUND } else { ROUND };
+    // People answer within some twenty minutes; what time alone will cure gets its time.
+    let hurry = if set { 1 } else { 50 };
+    while Instant::now() < end {
+        world.pass(LOOK).await;
+        let snapshot = process.snapshot();
+        if snapshot.secrets.values().all(|view| checkers::live::rests(view)) {
+            return true;
+        }
+        let stuck =
+            |view: &SecretView| checkers::live::rests(view) || view.waiting.needs_human.is_some();
+        if snapshot.secrets.values().all(|view| stuck(view)) && world.chance.permille(hurry) {
+            return false;
+        }
+    }
+    false
 }
 
 fn at_rest(world: &World, process: &Process) {
@@ -132,108 +329,14 @@ fn at_rest(world: &World, process: &Process) {
     checkers::orphan::at_rest(world);
     checkers::bounded::at_rest(world);
     checkers::audited::at_rest(world);
+    checkers::leftovers::at_rest(world);
     let shown: Vec<String> = snapshot.secrets.values().map(|view| format!("{view:?}")).collect();
-    let audit: Vec<String> = world.audit().lines().to_vec();
+    let audit: Vec<String> = world.audit().chain.lines().to_vec();
     let records = world.kv.contents_under("rotord", "state/");
+    let trace = world.trace();
     let texts = (shown.iter().map(|t| ("status", t.as_str())))
         .chain(audit.iter().map(|t| ("an audit line", t.as_str())))
-        .chain(records.iter().map(|t| ("a record", t.as_str())));
+        .chain(records.iter().map(|t| ("a record", t.as_str())))
+        .chain([("an answer or an error", trace.as_str())]);
     checkers::secretless::none_in(world, texts);
-}
-
-// ---------------------------------------------------------------- what the seed sets up
-
-fn setups(world: &World) -> Vec<Setup> {
-    let names = ["billing-webhook", "stripe-key", "partner-key"];
-    let count = usize::try_from(1 + world.chance.below(2)).unwrap();
-    names[..count].iter().map(|name| setup(world, name)).collect()
-}
-
-fn setup(world: &World, name: &str) -> Setup {
-    let kind = *world.chance.pick(&[Kind::WebhookHmac, Kind::ApiKey, Kind::ApiKey]);
-    let capabilities = capabilities(world, kind);
-    let targets_verify = kind == Kind::WebhookHmac || !capabilities.remote;
-    let contain = world.chance.permille(200);
-    let policy = Policy {
-        overlap: Span::from_secs(600 + world.chance.below(3_600)),
-        evidence_max_age: Span::from_secs(60 + world.chance.below(300)),
-        on_leak: if contain { OnLeak::Contain } else { OnLeak::KeepServing },
-        max_exposure: Span::from_secs(600 + world.chance.below(1_800)),
-        when_full: *world.chance.pick(&[WhenFull::Ask, WhenFull::Contain]),
-        probes: 2,
-    };
-    let roles: &[Role] = match targets_verify {
-        true => &[Role::Verifier, Role::Signer, Role::Both],
-        false => &[Role::Signer, Role::Both, Role::Signer],
-    };
-    let count = usize::try_from(2 + world.chance.below(2)).unwrap();
-    let targets = roles[..count].iter().enumerate().map(|(at, role)| {
-        let name = TargetName::new(format!("t{at}")).unwrap();
-        (name, target(world, *role))
-    });
-    let schedule = Schedule::parse("0 */5 * * *", "UTC").unwrap();
-    Setup {
-        name: SecretName::new(name).unwrap(),
-        terms: Terms { kind, capabilities, policy },
-        targets: targets.collect(),
-        cadence: Cadence { schedule: Some(schedule), ..Cadence::default() },
-    }
-}
-
-fn target(world: &World, role: Role) -> TargetTerms {
-    let propagation = *world.chance.pick(&[0, 0, 30, 120]);
-    TargetTerms {
-        role,
-        propagation: Span::from_secs(propagation),
-        needs: Level::Acknowledged,
-        unattested: false,
-        keeps_history: world.chance.permille(300),
-        observe_every: world.chance.permille(300).then_some(Span::from_secs(1_800)),
-    }
-}
-
-fn capabilities(world: &World, kind: Kind) -> Capabilities {
-    if kind == Kind::WebhookHmac || world.chance.permille(200) {
-        return Capabilities::local();
-    }
-    let value = *world.chance.pick(&[ValueFrom::Ours, ValueFrom::Theirs, ValueFrom::Theirs]);
-    let grace = Span::from_secs(7_200);
-    let old_dies = *world.chance.pick(&[
-        OldDies::OnRevoke,
-        OldDies::OnRevoke,
-        OldDies::OnMint,
-        OldDies::IssuerClock { grace },
-    ]);
-    let on_lost = match value {
-        ValueFrom::Ours => OnLost::Repeat,
-        ValueFrom::Theirs if old_dies == OldDies::OnMint => OnLost::Repeat,
-        ValueFrom::Theirs => *world.chance.pick(&[OnLost::Sweep, OnLost::AdoptThenRoll]),
-    };
-    Capabilities {
-        value,
-        capacity: *world.chance.pick(&[None, Some(2), Some(3)]),
-        old_dies,
-        on_lost,
-        remote: true,
-        probes: world.chance.permille(700),
-        terminates: false,
-        settle: Span::from_secs(world.chance.below(10)),
-        exclusive: false,
-    }
-}
-
-fn introduce(world: &World, setup: &Setup) {
-    let services = setup
-        .targets
-        .iter()
-        .map(|(name, terms)| (name.clone(), Service::new(terms.role, terms.propagation)));
-    let truth = Truth {
-        kind: setup.terms.kind,
-        has_issuer: setup.terms.capabilities.remote,
-        dies_on_mint: setup.terms.capabilities.old_dies == OldDies::OnMint,
-        keys: BTreeMap::new(),
-        services: services.collect(),
-    };
-    world.note(&format!("{setup:?}"));
-    world.state().secrets.insert(setup.name.clone(), truth);
 }

@@ -1,6 +1,7 @@
 //! Time and chance of the simulated world: both come from the seed and nowhere else.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rotord::model::time::{Clock, Entropy, Steady, Timestamp};
@@ -9,16 +10,26 @@ use tokio::time::Instant;
 /// When every simulated world begins.
 pub(super) const BEGIN: Timestamp = Timestamp(1_800_000_000_000);
 
-/// The virtual clock: tokio's paused time, which jumps to the next timer when nothing else is
-/// left to do.
-#[derive(Clone, Copy)]
+/// The clock that rotord sees: tokio's paused time, which jumps to the next timer when nothing
+/// else is left to do, and on top of it whatever somebody set the wall clock by.
 pub(super) struct SimClock {
     began: Instant,
+    set_by_ms: AtomicI64,
 }
 
 impl SimClock {
     pub(super) fn start() -> SimClock {
-        SimClock { began: Instant::now() }
+        SimClock { began: Instant::now(), set_by_ms: AtomicI64::new(0) }
+    }
+
+    /// The moment that it really is: what caches and issuers live by.
+    pub(super) fn truly(&self) -> Timestamp {
+        Timestamp(BEGIN.0 + i64::try_from(self.elapsed_ms()).unwrap())
+    }
+
+    /// Sets the wall clock forward or back.
+    pub(super) fn set_by(&self, millis: i64) {
+        self.set_by_ms.fetch_add(millis, Ordering::Relaxed);
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -28,7 +39,7 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        Timestamp(BEGIN.0 + i64::try_from(self.elapsed_ms()).unwrap())
+        Timestamp(self.truly().0 + self.set_by_ms.load(Ordering::Relaxed))
     }
 
     fn steady(&self) -> Steady {
@@ -69,6 +80,13 @@ impl Chance {
 
     pub(super) fn millis(&self, bound: u64) -> Duration {
         Duration::from_millis(self.below(bound))
+    }
+
+    /// A value that is nobody else's.
+    pub(super) fn value(&self) -> Vec<u8> {
+        let mut value = vec![0; 32];
+        self.fill(&mut value);
+        value
     }
 }
 

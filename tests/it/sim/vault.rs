@@ -32,36 +32,35 @@ impl SimVault {
         path: &KvPath,
         act: impl Fn(&World) -> Result<T, VaultError> + Send + Sync + 'static,
     ) -> Result<T, VaultError> {
+        if self.world.is_sealed() {
+            return Err(VaultError::Sealed);
+        }
+        // Leadership has tests of its own; here it is only a reason to wait.
+        if path.path == "lease" {
+            return act(&self.world);
+        }
         let line = format!("vault {what} {path}");
-        let world = Arc::clone(&self.world);
         let writes = matches!(what, "write" | "patch" | "destroy" | "delete");
-        let lease = path.path == "lease";
-        let answer = if lease {
-            // Leadership has tests of its own; here it is only a reason to wait.
-            Answer::Honest(act(&world))
-        } else {
-            let acting = Arc::clone(&self.world);
-            let text = line.clone();
-            let act = move || {
-                if writes {
-                    acting.change(&text, |_, _| ());
-                }
-                let done = act(&acting);
-                checkers::after_change(&acting, rotord::model::time::Clock::now(&acting.clock));
-                done
-            };
-            self.world.boundary(&line, act).await
+        let (acting, text, place) = (Arc::clone(&self.world), line.clone(), path.clone());
+        let act = move || {
+            if !writes {
+                return act(&acting);
+            }
+            acting.note(&text);
+            let done = act(&acting);
+            checkers::after_write(&acting, &place);
+            checkers::after_change(&acting, acting.clock.truly());
+            done
         };
-        let path = path.to_string();
+        let answer = self.world.boundary(&line, act).await;
+        let what = "simulated loss".to_owned();
         match answer {
             Answer::Honest(result) => result,
-            Answer::Refused => Err(VaultError::Unavailable { what: "503".to_owned() }),
+            Answer::Refused => Err(VaultError::Unavailable { what }),
             Answer::Lied | Answer::Lost if writes => {
-                Err(VaultError::Ambiguous { path, what: "time-out".to_owned() })
+                Err(VaultError::Ambiguous { path: path.to_string(), what })
             }
-            Answer::Lied | Answer::Lost => {
-                Err(VaultError::Unavailable { what: "time-out".to_owned() })
-            }
+            Answer::Lied | Answer::Lost => Err(VaultError::Unavailable { what }),
         }
     }
 }
@@ -108,6 +107,7 @@ impl Kv for SimVault {
     }
 
     async fn delete_metadata(&self, at: &KvPath) -> Result<(), VaultError> {
+        checkers::destroy::material(&self.world, at);
         let path = at.clone();
         self.call("delete", at, move |world| at_once(world.kv.delete_metadata(&path))).await
     }

@@ -6,62 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rotord::model::id::{Generation, SecretName, TargetName, VersionId};
-use rotord::model::policy::Kind;
-use rotord::model::target::Role;
-use rotord::model::time::{Clock, Span, Timestamp};
-use rotord::rotation::Rotation;
+use rotord::model::id::SecretName;
+use rotord::model::time::{Clock as _, Timestamp};
 use rotord::store::audit::{AuditError, AuditSink, Entry, Head, MemoryAudit, Seq};
+use rotord::store::record::Record;
+use rotord::vault::KvPath;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use crate::sim::checkers;
 use crate::sim::faults::Fault;
-use crate::sim::time::{Chance, SimClock};
+use crate::sim::time::{BEGIN, Chance, SimClock};
+use crate::sim::truth::Truth;
 use crate::support::mem_kv::MemKv;
 
 /// Lines of trace that are kept: enough to read a failing seed, not enough to fill memory.
-const TRACE_MAX: usize = 4_000;
-
-/// A key at an issuer.
-#[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) value: Vec<u8>,
-    pub(super) mark: String,
-    pub(super) version: VersionId,
-    pub(super) created_at: Timestamp,
-    pub(super) alive: bool,
-}
-
-/// What a target held from some moment on.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Holding {
-    pub(super) since: Timestamp,
-    pub(super) generation: Generation,
-    pub(super) accepted: Vec<VersionId>,
-    pub(super) current: Option<VersionId>,
-}
-
-/// A dependent service as it is.
-#[derive(Clone, Debug)]
-pub(super) struct Service {
-    pub(super) role: Role,
-    pub(super) propagation: Span,
-    /// Oldest first; never empty once it was told something.
-    pub(super) holdings: Vec<Holding>,
-    /// The highest generation that was sent to it.
-    pub(super) sent: Generation,
-}
-
-/// One secret's part of the world.
-#[derive(Clone, Debug)]
-pub(super) struct Truth {
-    pub(super) kind: Kind,
-    pub(super) has_issuer: bool,
-    /// Which versions die by themselves when another is minted.
-    pub(super) dies_on_mint: bool,
-    pub(super) keys: BTreeMap<String, Key>,
-    pub(super) services: BTreeMap<TargetName, Service>,
-}
+const TRACE_MAX: usize = 6_000;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -73,51 +33,81 @@ pub(super) struct State {
     pub(super) faults_on: bool,
     pub(super) crashes: u64,
     pub(super) minted: u64,
+    /// Vault answers nobody until this moment.
+    pub(super) sealed_until: Timestamp,
+    /// The audit log has no room until this moment.
+    pub(super) audit_full_until: Timestamp,
+    /// Somebody has set the wall clock.
+    pub(super) clock_was_set: bool,
+    /// When it was last set forward.
+    pub(super) set_forward_at: Option<Timestamp>,
     /// Every value that ever was, for the checker of secrecy.
     pub(super) values: Vec<Vec<u8>>,
     /// When each driver was called, for the checker of bounds.
     pub(super) calls: BTreeMap<String, Vec<Timestamp>>,
+    /// What this run has come through, for the checker of the checkers.
+    pub(super) seen: BTreeSet<String>,
     pub(super) violations: Vec<String>,
     trace: Vec<String>,
-    /// What lands later, whoever sent it.
-    landing: u64,
+    records: BTreeMap<SecretName, (u64, Arc<Record>)>,
 }
 
 /// The world, shared by everything that is simulated.
 pub(super) struct World {
-    pub(super) clock: SimClock,
+    pub(super) clock: Arc<SimClock>,
     pub(super) chance: Chance,
     pub(super) kv: Arc<MemKv>,
     pub(super) crashed: Notify,
-    audit: Mutex<MemoryAudit>,
+    audit: Mutex<Audit>,
     state: Mutex<State>,
 }
 
-/// The audit log, which outlives the process that writes it.
+/// The audit log, which outlives the processes that write it.
+#[derive(Default)]
+pub(super) struct Audit {
+    pub(super) chain: MemoryAudit,
+    /// The same lines, each with the number of the process that wrote it.
+    pub(super) entries: Vec<(u64, Entry)>,
+    /// Processes so far.
+    pub(super) process: u64,
+}
+
+/// The log as one process writes it.
 pub(super) struct SimAudit(pub(super) Arc<World>);
 
 impl AuditSink for SimAudit {
     fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
-        self.0.audit().append(entry)
+        if self.0.clock.truly() < self.0.state().audit_full_until {
+            return Err(AuditError::Full { path: "sim".to_owned() });
+        }
+        let mut audit = self.0.audit();
+        let process = audit.process;
+        audit.entries.push((process, entry.clone()));
+        audit.chain.append(entry)
     }
 
     fn head(&self) -> Head {
-        self.0.audit().head()
+        self.0.audit().chain.head()
     }
 
     fn durable_head(&mut self) -> Result<Head, AuditError> {
-        self.0.audit().durable_head()
+        self.0.audit().chain.durable_head()
     }
 }
 
 impl World {
     pub(super) fn new(seed: u64, fault_permille: u64) -> Arc<World> {
-        let clock = SimClock::start();
+        World::over(seed, fault_permille, &["rotord"])
+    }
+
+    /// A world whose Vault has these mounts.
+    pub(super) fn over(seed: u64, fault_permille: u64, mounts: &[&str]) -> Arc<World> {
+        let clock = Arc::new(SimClock::start());
         let state = State { fault_permille, faults_on: true, ..State::default() };
         Arc::new(World {
-            clock,
+            clock: Arc::clone(&clock),
             chance: Chance::new(seed),
-            kv: Arc::new(MemKv::with_clock(Arc::new(clock))),
+            kv: Arc::new(MemKv::with_clock(clock).mounted_at(mounts)),
             crashed: Notify::new(),
             audit: Mutex::default(),
             state: Mutex::new(state),
@@ -128,33 +118,53 @@ impl World {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn audit(&self) -> MutexGuard<'_, MemoryAudit> {
+    pub(super) fn audit(&self) -> MutexGuard<'_, Audit> {
         self.audit.lock().unwrap()
     }
 
+    /// Lets virtual time pass.
+    pub(super) async fn pass(&self, span: Duration) {
+        sleep_until(Instant::now() + span).await;
+    }
+
     pub(super) fn note(&self, line: &str) {
-        let after = self.clock.now().since(crate::sim::time::BEGIN);
+        let after = self.clock.truly().since(BEGIN);
         let mut state = self.state();
         if state.trace.len() < TRACE_MAX {
-            state.trace.push(format!("t+{after:<16} {line}"));
+            state.trace.push(format!("t+{:<10} {line}", after.0));
         }
     }
 
+    /// What happened, a line each: milliseconds since the beginning, and what.
     pub(super) fn trace(&self) -> String {
         self.state().trace.join("\n")
+    }
+
+    /// Notes that the run came through this.
+    pub(super) fn reached(&self, what: impl Into<String>) {
+        self.state().seen.insert(what.into());
     }
 
     pub(super) fn faults_on(&self) -> bool {
         self.state().faults_on
     }
 
-    pub(super) fn fault_rate(&self) -> u64 {
-        self.state().fault_permille
-    }
-
     pub(super) fn stop_faults(&self) {
         self.note("-- faults stop --");
-        self.state().faults_on = false;
+        let mut state = self.state();
+        state.faults_on = false;
+        state.planned.clear();
+        state.sealed_until = Timestamp::default();
+        state.audit_full_until = Timestamp::default();
+        for truth in state.secrets.values_mut() {
+            for service in truth.services.values_mut() {
+                service.dead_until = Timestamp::default();
+            }
+        }
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.clock.truly() < self.state().sealed_until
     }
 
     pub(super) fn count_boundary(&self) -> u64 {
@@ -169,24 +179,25 @@ impl World {
         self.crashed.notify_one();
     }
 
-    pub(super) fn land_later(self: &World, after: Duration, act: Box<dyn Fn() + Send + Sync>) {
-        self.state().landing += 1;
+    /// Has something happen a while later, whatever becomes of the process until then.
+    pub(super) fn later(&self, after: Duration, act: impl FnOnce() + Send + 'static) {
+        let at = Instant::now() + after;
         #[expect(clippy::disallowed_methods, reason = "what is on the wire outlives its sender")]
         tokio::spawn(async move {
-            tokio::time::sleep(after).await;
+            sleep_until(at).await;
             act();
         });
     }
 
     /// Notes that a driver was called.
     pub(super) fn called(&self, what: String) {
-        let now = self.clock.now();
+        let now = self.clock.truly();
         self.state().calls.entry(what).or_default().push(now);
     }
 
     /// Changes the world and has every checker look at it.
     pub(super) fn change<T>(&self, line: &str, act: impl FnOnce(&mut State, Timestamp) -> T) -> T {
-        let now = self.clock.now();
+        let now = self.clock.truly();
         self.note(line);
         let result = act(&mut self.state(), now);
         checkers::after_change(self, now);
@@ -198,52 +209,33 @@ impl World {
         self.state().violations.push(format!("{promise}: {what}"));
     }
 
-    /// The rotation as the record in Vault has it, whoever wrote it.
-    pub(super) fn rotation(&self, name: &SecretName) -> Option<Rotation> {
-        let at =
-            rotord::vault::KvPath { mount: "rotord".to_owned(), path: format!("state/{name}") };
-        let content = self.kv.peek(&at)?;
-        serde_json::from_value(content.get("rotation")?.clone()).ok()
+    /// The record as it lies in Vault, whoever wrote it.
+    pub(super) fn record(&self, name: &SecretName) -> Option<Arc<Record>> {
+        let at = state_of(name);
+        let newest = self.kv.newest(&at);
+        if let Some((revision, record)) = self.state().records.get(name)
+            && *revision == newest
+        {
+            return Some(Arc::clone(record));
+        }
+        let record: Arc<Record> = Arc::new(serde_json::from_value(self.kv.peek(&at)?).unwrap());
+        self.state().records.insert(name.clone(), (newest, Arc::clone(&record)));
+        Some(record)
+    }
+
+    pub(super) fn names(&self) -> Vec<SecretName> {
+        self.state().secrets.keys().cloned().collect()
+    }
+
+    /// Whether rotord, by the clock it sees, is told by a hold to take nothing away.
+    pub(super) fn is_held(&self, record: &Record) -> bool {
+        let rotation = &record.rotation;
+        let now = self.clock.now();
+        rotation.hold.as_ref().is_some_and(|hold| hold.binds(rotation.lane, now))
     }
 }
 
-impl Service {
-    pub(super) fn new(role: Role, propagation: Span) -> Service {
-        Service { role, propagation, holdings: Vec::new(), sent: Generation::default() }
-    }
-
-    pub(super) fn holds(&self) -> Option<&Holding> {
-        self.holdings.last()
-    }
-
-    /// Everything that some consumer of it may be working with now: what it holds, and what it
-    /// held within its propagation.
-    pub(super) fn in_use(&self, now: Timestamp) -> Vec<&Holding> {
-        let mut in_use = Vec::new();
-        for (at, holding) in self.holdings.iter().enumerate() {
-            let replaced_at = self.holdings.get(at + 1).map(|next| next.since);
-            if replaced_at.is_none_or(|at| at + self.propagation > now) {
-                in_use.push(holding);
-            }
-        }
-        in_use
-    }
-
-    /// The versions that some consumer of it may be presenting now.
-    pub(super) fn presented(&self, now: Timestamp) -> BTreeSet<VersionId> {
-        if !self.role.signs() {
-            return BTreeSet::new();
-        }
-        self.in_use(now).into_iter().filter_map(|holding| holding.current).collect()
-    }
-
-    /// The versions that every consumer of it certainly accepts now.
-    pub(super) fn certainly_accepted(&self, now: Timestamp) -> BTreeSet<VersionId> {
-        let mut sets = self.in_use(now).into_iter().map(|h| h.accepted.iter().copied());
-        let first: BTreeSet<VersionId> = sets.next().map(Iterator::collect).unwrap_or_default();
-        sets.fold(first, |common, set| {
-            let set: BTreeSet<VersionId> = set.collect();
-            common.intersection(&set).copied().collect()
-        })
-    }
+/// Where the record of a secret lies.
+pub(super) fn state_of(name: &SecretName) -> KvPath {
+    KvPath { mount: "rotord".to_owned(), path: format!("state/{name}") }
 }

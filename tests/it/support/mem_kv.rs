@@ -80,6 +80,27 @@ impl MemKv {
         below.filter_map(|(_, v)| v.live(v.newest).map(Value::to_string)).collect()
     }
 
+    /// One part of the newest version's content, by its JSON pointer.
+    pub(crate) fn look(&self, at: &KvPath, pointer: &str) -> Option<Value> {
+        let paths = self.paths();
+        let versions = paths.get(at)?;
+        versions.live(versions.newest)?.pointer(pointer).cloned()
+    }
+
+    /// The numbers that are the last parts of the paths of a mount in a folder.
+    pub(crate) fn paths_under(&self, mount: &str, folder: &str) -> Vec<u64> {
+        let paths = self.paths();
+        let below = paths.keys().filter(|at| at.mount == mount);
+        below.filter_map(|at| at.path.strip_prefix(folder)?.parse().ok()).collect()
+    }
+
+    /// All that is kept, old versions included, as one text to search.
+    pub(crate) fn everything(&self) -> String {
+        let paths = self.paths();
+        let versions = paths.values().flat_map(|versions| versions.all.values());
+        versions.filter_map(|version| version.content.as_ref()).map(Value::to_string).collect()
+    }
+
     /// Every place whose content mentions the text, soft-deleted versions included: what a search
     /// of all KV versions of all paths finds.
     pub(crate) fn mentions(&self, text: &str) -> Vec<(KvPath, u64)> {

@@ -5,6 +5,7 @@ pub(super) mod bounded;
 pub(super) mod continuity;
 pub(super) mod destroy;
 pub(super) mod evidence;
+pub(super) mod leftovers;
 pub(super) mod live;
 pub(super) mod monotone;
 pub(super) mod orphan;
@@ -12,10 +13,40 @@ pub(super) mod secretless;
 pub(super) mod sole_copy;
 
 use rotord::model::time::Timestamp;
+use rotord::vault::KvPath;
 
 use crate::sim::world::World;
 
 /// After every change of the world.
 pub(super) fn after_change(world: &World, now: Timestamp) {
     continuity::check(world, now);
+}
+
+/// After every write into Vault: what phase a record has come to, so that it can be said in the
+/// end that every one was reached.
+pub(super) fn after_write(world: &World, at: &KvPath) {
+    if !at.path.starts_with("state/") {
+        return;
+    }
+    let text = |pointer: &str| {
+        let found = world.kv.look(at, pointer);
+        found.and_then(|value| value.as_str().map(str::to_owned))
+    };
+    let Some(phase) = text("/rotation/phase/phase") else { return };
+    let outcome = || text("/rotation/phase/outcome").or_else(|| Some("unwound".to_owned()));
+    match phase.as_str() {
+        "closed" => world.reached(format!("closed {}", outcome().unwrap())),
+        "stage" => {
+            let step = text("/rotation/phase/step/step").unwrap_or_default();
+            world.reached(format!("phase stage {step}"));
+        }
+        phase => world.reached(format!("phase {phase}")),
+    }
+    let forced = world.kv.look(at, "/rotation/forced").unwrap_or_default();
+    for rule in forced.as_array().into_iter().flatten().filter_map(|one| one["rule"].as_str()) {
+        world.reached(format!("forced {rule}"));
+    }
+    if let Some(trigger) = text("/rotation/trigger/kind") {
+        world.reached(format!("trigger {trigger}"));
+    }
 }
