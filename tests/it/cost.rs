@@ -55,8 +55,6 @@ retire_unattested = true
     places.configure(&home, places.bao.address().as_str(), &config).await;
     let daemon = home.start().await;
     daemon.until_done("hook", None).await;
-    // The third rotation, so that every version has its successor and nothing is a first time.
-    daemon.rotate("hook").await;
     let before = places.bao.audit_log().lines().count();
     daemon.rotate("hook").await;
     let log = places.bao.audit_log();
@@ -85,10 +83,10 @@ retire_unattested = true
         let number: usize = cells.next()?.parse().ok()?;
         Some((number, cells.next()?.trim_matches('`').to_owned()))
     });
-    let numbered = (1..).zip(rotation);
-    assert_eq!(
-        numbered.collect::<Vec<_>>(),
-        documented.collect::<Vec<_>>(),
-        "docs/performance.md lists other requests"
-    );
+    let (numbers, mut documented): (Vec<usize>, Vec<String>) = documented.unzip();
+    assert!(numbers.into_iter().eq(1..=rotation.len()), "docs/performance.md has another number");
+    // What is done at the same time is listed in an order of the page's own.
+    documented.sort();
+    rotation.sort();
+    assert_eq!(rotation, documented, "docs/performance.md lists other requests");
 }
