@@ -52,9 +52,8 @@ impl Bench {
     async fn kill_through(&self, lane: usize) -> (usize, Detail) {
         let mut daemon = self.home.start().await;
         let mut detail = daemon.until_done(self.secret, None).await;
-        let mut kills = 0;
         // Neighbours go to different lanes: what is slow to mend is slow on both of its sides.
-        for point in (lane..).step_by(LANES) {
+        for (kills, point) in (lane..).step_by(LANES).enumerate() {
             let (number, side) = (point / 2 + 1, [Side::Before, Side::After][point % 2]);
             let version = detail.secret.summary.current.as_ref().unwrap().version + 1;
             self.wire.arm(daemon.id(), number, side);
@@ -73,7 +72,6 @@ impl Bench {
                 None => self.restarted(&mut daemon, version).await,
             };
             self.check(&detail, &format!("{side:?} request {number}")).await;
-            kills += 1;
         }
         unreachable!("the numbers do not end")
     }
