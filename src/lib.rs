@@ -5,6 +5,7 @@
 
 pub mod model;
 
+pub mod incident;
 pub mod plan;
 pub mod rotation;
 pub mod signing;
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod http;
 
 pub mod api;
+pub mod intake;
 
 pub mod config;
 

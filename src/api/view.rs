@@ -180,6 +180,7 @@ fn policy(rotation: &Rotation) -> wire::Policy {
         on_leak: match policy.on_leak {
             OnLeak::KeepServing => "keep_serving",
             OnLeak::Contain => "contain",
+            OnLeak::Ask => "ask",
         }
         .into(),
         max_exposure: policy.max_exposure,

@@ -196,7 +196,7 @@ impl Arithmetic<'_> {
         let secret = &self.draft.config;
         let exposure = secret.policy.max_exposure;
         let move_over = self.propagation(|_| true);
-        if secret.policy.on_leak == OnLeak::KeepServing && exposure <= move_over {
+        if secret.policy.on_leak != OnLeak::Contain && exposure <= move_over {
             self.wrong(
                 "max_exposure",
                 format!(

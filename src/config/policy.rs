@@ -45,7 +45,8 @@ pub(super) fn read(s: &Section<'_>, base: &Defaults) -> Defaults {
     let span =
         |key, least, most, default| s.get(key).and_then(|e| e.span(least, most)).unwrap_or(default);
     let from = &base.policy;
-    let leak = [("keep_serving", OnLeak::KeepServing), ("contain", OnLeak::Contain)];
+    let leak =
+        [("keep_serving", OnLeak::KeepServing), ("contain", OnLeak::Contain), ("ask", OnLeak::Ask)];
     let full = [("contain", WhenFull::Contain), ("ask", WhenFull::Ask)];
     let probes = s.get("probes").and_then(|e| e.number(1, PROBES_MAX));
     let policy = Policy {

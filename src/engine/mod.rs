@@ -16,6 +16,7 @@
 pub mod clock;
 pub mod command;
 mod commands;
+pub mod desk;
 mod execute;
 pub mod gate;
 mod incoming;

@@ -110,6 +110,10 @@ name!(
     /// The name of a target, unique within its secret.
     TargetName
 );
+name!(
+    /// The name of a source of alerts, unique in a config.
+    SourceName
+);
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $prefix:literal) => {
@@ -189,6 +193,11 @@ text!(
     /// run off (`20261122T031200Z-scheduled`), so that two replicas that see the same schedule make
     /// the same id.
     RotationId
+);
+text!(
+    /// Names one incident: the moment it was opened and a few random characters
+    /// (`20261122T031200Z-7f3a`).
+    IncidentId
 );
 text!(
     /// One process of rotord that may hold the lease; survives a restart of the same instance.

@@ -8,6 +8,7 @@
 //! incoming version to `current` and takes the outgoing ones out, on **evidence**.
 
 pub mod capability;
+pub mod clue;
 pub mod failure;
 pub mod fingerprint;
 pub mod id;

@@ -32,6 +32,8 @@ pub enum OnLeak {
     KeepServing,
     /// The old version goes at once, even before its successor is there.
     Contain,
+    /// Nothing happens until a person agrees; then as `keep_serving`.
+    Ask,
 }
 
 /// What an emergency does at an issuer that has no room for another key.

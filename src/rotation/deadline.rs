@@ -40,7 +40,7 @@ pub(super) fn next(rotation: &Rotation, now: Timestamp) -> Option<Timestamp> {
 pub(super) fn for_taint(terms: &Terms, tainted_at: Timestamp) -> Timestamp {
     match terms.policy.on_leak {
         OnLeak::Contain => tainted_at,
-        OnLeak::KeepServing => tainted_at + terms.policy.max_exposure,
+        OnLeak::KeepServing | OnLeak::Ask => tainted_at + terms.policy.max_exposure,
     }
 }
 
@@ -81,7 +81,7 @@ fn rule(rotation: &Rotation, version: VersionId) -> ForcedRule {
     if rotation.is_tainted(version) {
         return match rotation.terms.policy.on_leak {
             OnLeak::Contain => ForcedRule::Contain,
-            OnLeak::KeepServing => ForcedRule::MaxExposure,
+            OnLeak::KeepServing | OnLeak::Ask => ForcedRule::MaxExposure,
         };
     }
     match rotation.terms.capabilities.old_dies {

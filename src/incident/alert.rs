@@ -1,0 +1,140 @@
+//! What a source reports: an alert with its findings, free of secret bytes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::clue::Clue;
+use crate::model::id::SourceName;
+use crate::model::material::SecretBytes;
+use crate::model::time::Timestamp;
+
+/// Longest text about a place, in characters: a URL of a commit with a long path.
+pub const FOUND_AT_MAX: usize = 300;
+
+/// What stands where a value stood.
+const MASK: &str = "[secret]";
+
+/// One inbound report, authenticated and freed of values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// Who reports: a source of the config, or the command line.
+    pub source: SourceName,
+    /// The source's own id of it (a delivery, an incident): for people, never for deduplication.
+    pub id: String,
+    /// Whether the config lets this source act without proof of knowledge.
+    pub trusted: bool,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is known of the value; any one that fits is enough.
+    pub clues: Vec<Clue>,
+    /// The source's word for the kind of value (a detector, a token type).
+    pub label: String,
+    /// Where it was found.
+    pub found_at: Option<FoundAt>,
+    /// What the source says of it.
+    pub claim: Claim,
+}
+
+/// What a source says of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claim {
+    /// It was seen where it should not be.
+    Leaked,
+    /// It was seen where everybody can read it.
+    Public,
+    /// It is no leak after all, or does not work any more: noted, nothing is done.
+    Withdrawn,
+}
+
+/// Where something was found, as text for people: a URL, a file and line, a commit. Holds no
+/// value: query, fragment and credentials of a URL are cut off, and so is the value itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FoundAt(String);
+
+impl FoundAt {
+    /// Takes a text from a report. `values` are those of the same report: they are masked.
+    pub fn new(text: &str, values: &[&SecretBytes]) -> Option<FoundAt> {
+        let mut text = text.trim().to_owned();
+        for value in values {
+            if let Some(value) = value.expose_str().map(str::trim).filter(|value| !value.is_empty())
+            {
+                text = text.replace(value, MASK);
+            }
+        }
+        let text: String = without_credentials(&text)
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(FOUND_AT_MAX)
+            .collect();
+        (!text.is_empty()).then_some(FoundAt(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FoundAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for FoundAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A URL without what may carry a credential: user, query, fragment. Line marks of code hosts
+/// (`#L12`) stay.
+fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let line = rest.rsplit_once('#').map(|(_, mark)| mark).filter(|mark| is_line(mark));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = rest.split_once('/').map_or((rest, None), |(h, p)| (h, Some(p)));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let path = path.map(|path| format!("/{path}")).unwrap_or_default();
+    let line = line.map(|mark| format!("#{mark}")).unwrap_or_default();
+    format!("{scheme}://{host}{path}{line}")
+}
+
+fn is_line(mark: &str) -> bool {
+    mark.starts_with('L')
+        && mark.len() <= 16
+        && mark.chars().all(|c| c.is_ascii_digit() || matches!(c, 'L' | '-' | 'C'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_never_carries_a_value() {
+        let value = SecretBytes::new(b"rk_live_0123456789".to_vec());
+        for (given, kept) in [
+            ("https://user:pass@host/a/b?token=x#y", "https://host/a/b"),
+            ("https://host/a/blob/main/b.env#L12-L14", "https://host/a/blob/main/b.env#L12-L14"),
+            ("src/a.py:12", "src/a.py:12"),
+            ("log/rk_live_0123456789/out", "log/[secret]/out"),
+            ("https://host/?k=rk_live_0123456789", "https://host/"),
+            ("a\nb", "a b"),
+        ] {
+            assert_eq!(FoundAt::new(given, &[&value]).unwrap().as_str(), kept);
+        }
+        assert!(FoundAt::new("  ", &[]).is_none());
+        let long = FoundAt::new(&"ä".repeat(1_000), &[]).unwrap();
+        assert_eq!(long.as_str().chars().count(), FOUND_AT_MAX);
+    }
+}
