@@ -39,6 +39,7 @@ use crate::model::fingerprint::FingerprintKey;
 use crate::model::id::InstanceId;
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Entropy, Span};
+use crate::plan::Limits;
 use crate::store::Store;
 use crate::store::audit::file::FileAudit;
 use crate::store::instance::Instance;
@@ -423,8 +424,8 @@ async fn first_contact(
             let since = health.trouble.filter(|(r, _)| *r == reason).map_or(now, |(_, at)| at);
             health.trouble = Some((reason, since));
             health.turned_at = now;
-            let secrets = Arc::clone(&snapshot.secrets);
-            *snapshot = Arc::new(Snapshot { at: now, health, secrets });
+            let (limits, secrets) = (snapshot.limits.clone(), Arc::clone(&snapshot.secrets));
+            *snapshot = Arc::new(Snapshot { at: now, health, limits, secrets });
         });
         notify(&[NotifyState::Watchdog]);
         // Over early if the login stands otherwise now.
@@ -443,7 +444,7 @@ fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<Snapshot> {
         loaded: false,
         breaker_open: false,
     };
-    Arc::new(Snapshot { at, health, secrets: Arc::default() })
+    Arc::new(Snapshot { at, health, limits: Limits::default(), secrets: Arc::default() })
 }
 
 /// Tells systemd, if it is there to be told.

@@ -53,7 +53,8 @@ fn api(queue: usize) -> (Api, Ends) {
     let (commands, commands_end) = mpsc::channel(queue);
     let (reload, reload_end) = mpsc::channel(1);
     let secrets = Arc::new(BTreeMap::new());
-    let snapshot = Snapshot { at: NOW, health: healthy(), secrets };
+    let limits = crate::plan::Limits::default();
+    let snapshot = Snapshot { at: NOW, health: healthy(), limits, secrets };
     let (snapshots_end, snapshots) = watch::channel(Arc::new(snapshot));
     let api = Api {
         handle: Handle { commands, snapshots },

@@ -1,6 +1,11 @@
 //! From the engine's snapshot to the wire, field by field, by hand: what is not written here does
 //! not leave the daemon.
 
+mod outgoing;
+mod planned;
+
+use crate::api::view::outgoing::outgoing;
+use crate::api::view::planned::{RUNS_SHOWN, planned};
 use crate::api::wire;
 use crate::engine::snapshot::{FailureView, Health, SecretView, Snapshot};
 use crate::model::id::{TargetName, VersionId};
@@ -8,29 +13,29 @@ use crate::model::policy::{Hold, Kind, Lane, OnLeak};
 use crate::model::reason::Reason;
 use crate::model::target::{Level, Role, Wanted};
 use crate::model::time::Timestamp;
-use crate::model::version::{Stage, Version};
+use crate::model::version::Version;
 use crate::rotation::evidence;
 use crate::rotation::phase::{Outcome, Phase};
 use crate::rotation::retry::Trouble;
-use crate::rotation::{Forced, ForcedRule, Leaving, Rotation, TargetState, Trigger};
+use crate::rotation::{Forced, ForcedRule, Rotation, TargetState, Trigger};
 use crate::store::record::Past;
 
 /// The whole picture.
 pub(super) fn status(snapshot: &Snapshot, now: Timestamp) -> wire::Status {
-    let secrets = snapshot.secrets.values().map(|secret| summary(secret, now)).collect();
+    let secrets = snapshot.secrets.values().map(|secret| summary(snapshot, secret, now)).collect();
     wire::Status { now, at: snapshot.at, daemon: daemon(&snapshot.health), secrets }
 }
 
 /// One secret of it.
 pub(super) fn detail(snapshot: &Snapshot, view: &SecretView, now: Timestamp) -> wire::Detail {
-    let secret = secret(view, now);
+    let secret = secret(snapshot, view, now);
     wire::Detail { now, at: snapshot.at, daemon: daemon(&snapshot.health), secret }
 }
 
 /// What is planned.
 pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> wire::Plan {
-    let secrets = snapshot.secrets.values().map(|secret| planned(secret, now)).collect();
-    wire::Plan { now, at: snapshot.at, secrets }
+    let secrets = snapshot.secrets.values().map(|secret| planned(snapshot, secret, now)).collect();
+    wire::Plan { now, at: snapshot.at, daemon: daemon(&snapshot.health), secrets }
 }
 
 fn daemon(health: &Health) -> wire::Daemon {
@@ -48,19 +53,7 @@ fn daemon(health: &Health) -> wire::Daemon {
     }
 }
 
-fn planned(view: &SecretView, now: Timestamp) -> wire::Planned {
-    let open = view.rotation.as_deref().filter(|rotation| !rotation.is_closed());
-    wire::Planned {
-        name: view.name.to_string(),
-        due: view.next_runs.first().is_some_and(|run| *run <= now),
-        open: open.map(|rotation| rotation.id.to_string()),
-        refused: view.refused.map(why),
-        possible_at: view.possible_at,
-        next_runs: view.next_runs.clone(),
-    }
-}
-
-fn summary(view: &SecretView, now: Timestamp) -> wire::Summary {
+fn summary(snapshot: &Snapshot, view: &SecretView, now: Timestamp) -> wire::Summary {
     let rotation = view.rotation.as_deref();
     wire::Summary {
         name: view.name.to_string(),
@@ -80,15 +73,16 @@ fn summary(view: &SecretView, now: Timestamp) -> wire::Summary {
             .and_then(|r| r.hold.as_ref())
             .map(|hold| hold.until)
             .filter(|until| now < *until),
-        next_run: view.next_runs.first().copied(),
+        next_run: view.next_run(&snapshot.limits, now),
     }
 }
 
-fn secret(view: &SecretView, now: Timestamp) -> wire::Secret {
-    let summary = summary(view, now);
+fn secret(snapshot: &Snapshot, view: &SecretView, now: Timestamp) -> wire::Secret {
+    let summary = summary(snapshot, view, now);
     let failures = view.failures.iter().map(failure).collect();
     let history = view.history.iter().map(past).collect();
-    let next_runs = view.next_runs.clone();
+    let runs = view.outlook(&snapshot.limits, now, RUNS_SHOWN).map(|outlook| outlook.runs);
+    let next_runs = runs.iter().flatten().map(|run| run.at).collect();
     let Some(rotation) = view.rotation.as_deref() else {
         return wire::Secret {
             summary,
@@ -108,7 +102,7 @@ fn secret(view: &SecretView, now: Timestamp) -> wire::Secret {
         summary,
         policy: Some(policy(rotation)),
         versions: rotation.versions.iter().rev().map(|(id, v)| version(*id, v)).collect(),
-        outgoing: outgoing(rotation),
+        outgoing: outgoing(rotation, now),
         targets_detail: rotation.targets.iter().map(|(name, t)| target(name, t)).collect(),
         under_way: rotation
             .intent
@@ -199,34 +193,6 @@ fn version(id: VersionId, version: &Version) -> wire::Version {
             .taint
             .as_ref()
             .map(|taint| wire::Taint { by: taint.by.clone(), at: taint.at }),
-    }
-}
-
-/// Those that wait for their dates, and those whose end has begun.
-fn outgoing(rotation: &Rotation) -> Vec<wire::Outgoing> {
-    let still_here = |version: &VersionId| {
-        rotation.versions.get(version).is_some_and(|v| v.stage != Stage::Revoked)
-    };
-    rotation
-        .outgoing
-        .iter()
-        .filter(|out| still_here(&out.version))
-        .map(|out| wire::Outgoing {
-            version: out.version.0,
-            earliest: out.earliest,
-            latest: out.latest,
-            progress: leaving(rotation.leaving.get(&out.version)).into(),
-        })
-        .collect()
-}
-
-fn leaving(leaving: Option<&Leaving>) -> &'static str {
-    match leaving {
-        Some(Leaving { forgotten: true, .. }) => "forgotten",
-        Some(Leaving { terminated: true, refused: true, .. }) => "terminated",
-        Some(Leaving { refused: true, .. }) => "refused",
-        Some(Leaving { revoked: true, .. }) => "revoked",
-        Some(_) | None => "waiting",
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Plan {
     pub now: Timestamp,
     /// When the picture was taken.
     pub at: Timestamp,
+    /// How the daemon is: nothing starts where it does not lead.
+    pub daemon: Daemon,
     /// The secrets in order of their names.
     pub secrets: Vec<Planned>,
 }
@@ -105,7 +107,7 @@ pub struct Summary {
     pub waiting: Waiting,
     /// Until when nothing of it may be taken away.
     pub held_until: Option<Timestamp>,
-    /// The next run of its schedule.
+    /// When its next run starts.
     pub next_run: Option<Timestamp>,
 }
 
@@ -191,7 +193,7 @@ pub struct Secret {
     pub failures: Vec<Failure>,
     /// The rotations before this one, newest first.
     pub history: Vec<Past>,
-    /// The next runs of its schedule.
+    /// When its next runs start.
     pub next_runs: Vec<Timestamp>,
 }
 
@@ -245,9 +247,33 @@ pub struct Outgoing {
     pub earliest: Option<Timestamp>,
     /// At the latest at this moment, evidence or not.
     pub latest: Option<Timestamp>,
-    /// How far its end has come: `waiting`, or the last step done (`revoked`, `refused`,
-    /// `terminated`, `forgotten`).
+    /// How far it is. It waits for signers (`switching`), its date (`overlap`), a hold (`held`), or
+    /// targets (`evidence`), or for nothing any more (`ready`); then `retiring`, `revoking`, and
+    /// the last step done: `revoked`, `refused`, `terminated`, `forgotten`.
     pub progress: String,
+    /// The targets that have not shown that they can do without it.
+    pub lacking: Vec<Lacking>,
+    /// What its end met, while that fails.
+    pub trouble: Option<Attempts>,
+}
+
+/// A target that has not shown that it can do without a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// Its name.
+    pub target: String,
+    /// A reason code, or `behind`, `propagating`, `still_used`, `stale`.
+    pub code: String,
+    /// What that means.
+    pub text: String,
+    /// The level of what it has shown, if it has shown anything.
+    pub level: Option<String>,
+    /// The level that it must show.
+    pub needs: String,
+    /// Since when it fails; if it does not, when it was seen last.
+    pub since: Option<Timestamp>,
+    /// Until when it has to propagate, if it only has to.
+    pub until: Option<Timestamp>,
 }
 
 /// One target.
@@ -381,16 +407,31 @@ pub struct Past {
 pub struct Planned {
     /// Its name.
     pub name: String,
-    /// Whether a run of its schedule is due.
+    /// Whether a rotation is due.
     pub due: bool,
+    /// Why it is: `leaked`, `initial`, `max_age` or `scheduled`.
+    pub because: Option<String>,
+    /// Since when it is.
+    pub due_since: Option<Timestamp>,
     /// The rotation that is open, if one is.
     pub open: Option<String>,
-    /// Why a run would be refused now, if it would.
+    /// Why a rotation would be refused now, if it would.
     pub refused: Option<Why>,
-    /// When a rotation is possible again, if that is known.
+    /// When it is possible again, if that is known; at the earliest.
     pub possible_at: Option<Timestamp>,
-    /// The next runs of its schedule, jitter included.
+    /// When the next runs start.
     pub next_runs: Vec<Timestamp>,
+    /// The same with what asks for each.
+    pub runs: Vec<PlannedRun>,
+}
+
+/// A run that is to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedRun {
+    /// When it starts: jitter, windows and freezes added.
+    pub at: Timestamp,
+    /// What asks for it: `leaked`, `initial`, `max_age` or `scheduled`.
+    pub because: String,
 }
 
 /// The answer to a command that was carried out.

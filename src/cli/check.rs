@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::needs::Needs;
-use crate::cli::{Out, online};
+use crate::cli::{Out, human, online};
 use crate::config::{self, Config};
 
 /// Where systemd shows a unit its credentials.
@@ -60,13 +60,8 @@ fn report(config: &Config, path: &Path, out: Out<'_>) -> Result<(), CliError> {
         writeln!(out, "{}", warning.in_file(&file))?;
     }
     let targets: usize = config.secrets.values().map(|secret| secret.targets.len()).sum();
-    let secrets = count(config.secrets.len(), "secret");
-    let targets = count(targets, "target");
-    let warnings = count(config.warnings.len(), "warning");
+    let secrets = human::count(config.secrets.len(), "secret");
+    let targets = human::count(targets, "target");
+    let warnings = human::count(config.warnings.len(), "warning");
     Ok(writeln!(out, "{file}: fine, with {secrets}, {targets} and {warnings}")?)
-}
-
-fn count(n: usize, word: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {word}{plural}")
 }

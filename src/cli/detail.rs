@@ -175,26 +175,45 @@ fn remarks(target: &wire::Target, now: Timestamp) -> impl Iterator<Item = String
         .map(|at| format!("propagation until {}", dated(now, at)));
     let removed = target.removed.then(|| "not in the config any more: waive it by name".into());
     let waived = target.waived_by.as_ref().map(|by| format!("waived by {}", clean(by)));
-    let trouble = target.trouble.as_ref().map(|trouble| {
-        let last = trouble.last.as_ref().map_or("failed", |why| &why.code);
-        let next = trouble.next_at.map(|at| format!(", next {}", human::fine_from(now, at)));
-        format!("{} failures in a row: {last}{}", trouble.attempts, next.unwrap_or_default())
-    });
+    let trouble = target.trouble.as_ref().map(|trouble| fails(trouble, now));
     let all = [settles, removed, waived, trouble];
     all.into_iter().flatten()
 }
 
+/// A line for each version, and one below it for each target that it waits for.
 fn outgoing(outgoing: &[wire::Outgoing], now: Timestamp) -> Vec<String> {
-    let line = |out: &wire::Outgoing| {
+    let lines = |out: &wire::Outgoing| {
         let earliest = match out.earliest {
             Some(at) => format!("not before {}", dated(now, at)),
             None => "not before every signer has switched".into(),
         };
         let latest = out.latest.map(|at| format!(", at the latest {}", dated(now, at)));
         let latest = latest.unwrap_or_default();
-        format!("v{} ({}): {earliest}{latest}", out.version, out.progress)
+        let mut lines = vec![format!("v{} ({}): {earliest}{latest}", out.version, out.progress)];
+        lines.extend(out.lacking.iter().map(|lacking| format!("  {}", lacks(lacking, now))));
+        lines.extend(out.trouble.as_ref().map(|trouble| format!("  {}", fails(trouble, now))));
+        lines
     };
-    outgoing.iter().map(line).collect()
+    outgoing.iter().flat_map(lines).collect()
+}
+
+/// `lacks worker (stored, needs acknowledged): unreachable, since ... (11m ago)`.
+fn lacks(lacking: &wire::Lacking, now: Timestamp) -> String {
+    let wire::Lacking { target, level, needs, code, since, until, .. } = lacking;
+    let level = level.as_deref().unwrap_or("no evidence");
+    let when = match (until, since) {
+        (Some(until), _) => format!(", until {}", dated(now, *until)),
+        (None, Some(since)) => format!(", since {}", dated(now, *since)),
+        (None, None) => String::new(),
+    };
+    clean(&format!("lacks {target} ({level}, needs {needs}): {code}{when}"))
+}
+
+fn fails(trouble: &wire::Attempts, now: Timestamp) -> String {
+    let last = trouble.last.as_ref().map_or("failed", |why| &why.code);
+    let next = trouble.next_at.map(|at| format!(", next {}", human::fine_from(now, at)));
+    let failures = human::count(usize::try_from(trouble.attempts).unwrap_or(usize::MAX), "failure");
+    format!("{failures} in a row: {last}{}", next.unwrap_or_default())
 }
 
 fn forced(forced: &wire::Forced) -> String {

@@ -58,6 +58,12 @@ pub(super) fn clean_lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
+/// A number of things: `1 secret`, `2 secrets`.
+pub(super) fn count(n: usize, word: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {word}{plural}")
+}
+
 /// Versions as people name them: `v8 v7`.
 pub(super) fn versions(numbers: &[u64]) -> String {
     match numbers {
@@ -96,6 +102,12 @@ mod tests {
             assert_eq!(rough(Span(ms)), roughly, "{ms}");
             assert_eq!(fine(Span(ms)), finely, "{ms}");
         }
+    }
+
+    #[test]
+    fn one_thing_is_no_things() {
+        let counted = [0, 1, 2].map(|n| count(n, "secret"));
+        assert_eq!(counted, ["0 secrets", "1 secret", "2 secrets"]);
     }
 
     #[test]

@@ -33,13 +33,21 @@ impl Plan {
 
 fn text(plan: &wire::Plan) -> String {
     let now = plan.now;
+    let mut page = String::new();
+    // A plan that nobody carries out says so first.
+    if plan.daemon.trouble.is_some() || !plan.daemon.leader || !plan.daemon.loaded {
+        page = status::daemon(&plan.daemon, now) + "\n";
+    }
+    if plan.secrets.is_empty() {
+        return page + "no secrets: name some in the config\n";
+    }
     let rows: Vec<_> = plan
         .secrets
         .iter()
-        .map(|secret| [secret.name.clone(), verdict(secret), runs(&secret.next_runs, now)])
+        .map(|secret| [secret.name.clone(), verdict(secret), next(secret, now)])
         .collect();
-    let mut lines = table::lines(["NAME", "IF ROTATED NOW", "NEXT RUNS"], &rows).into_iter();
-    let mut page: String = lines.next().map(|header| header + "\n").unwrap_or_default();
+    let mut lines = table::lines(["NAME", "IF ROTATED NOW", "NEXT RUN"], &rows).into_iter();
+    page.extend(lines.next().map(|header| header + "\n"));
     for (line, secret) in lines.zip(&plan.secrets) {
         page.push_str(&(line + "\n"));
         page.extend(remarks(secret, now).map(|remark| format!("  {remark}\n")));
@@ -47,7 +55,7 @@ fn text(plan: &wire::Plan) -> String {
     page
 }
 
-/// What a run of the schedule would meet at this moment.
+/// What a rotation would meet at this moment.
 fn verdict(secret: &wire::Planned) -> String {
     match (&secret.refused, secret.due) {
         (Some(why), true) => format!("due, refused: {}", why.code),
@@ -57,21 +65,45 @@ fn verdict(secret: &wire::Planned) -> String {
     }
 }
 
-/// `in 30d, 60d, 90d`: the first as it is seen from now, the others as far as they are away.
-fn runs(runs: &[Timestamp], now: Timestamp) -> String {
-    let Some((first, rest)) = runs.split_first() else { return "-".into() };
-    let mut line = human::rough_from(now, *first);
-    for run in rest {
-        line.push_str(&format!(", {}", human::rough(run.since(now))));
-    }
-    line
+/// `in 30d (scheduled)`.
+fn next(secret: &wire::Planned, now: Timestamp) -> String {
+    let first = secret.runs.first();
+    first.map_or_else(
+        || "-".into(),
+        |run| format!("{} ({})", human::rough_from(now, run.at), human::clean(&run.because)),
+    )
 }
 
-/// Why a run would be refused, and when it would not be.
+/// `then in 60d, 90d, 100d (max_age)`: what asks for a run is named where it changes.
+fn then(runs: &[wire::PlannedRun], now: Timestamp) -> Option<String> {
+    let (first, rest) = runs.split_first()?;
+    let mut because = &first.because;
+    let mut words = Vec::new();
+    for run in rest {
+        let mut word = human::rough(run.at.since(now));
+        if run.because != *because {
+            word.push_str(&format!(" ({})", human::clean(&run.because)));
+            because = &run.because;
+        }
+        words.push(word);
+    }
+    (!words.is_empty()).then(|| format!("then in {}", words.join(", ")))
+}
+
+/// Why it is due, why it would be refused and when it would not be, and what comes after.
 fn remarks(secret: &wire::Planned, now: Timestamp) -> impl Iterator<Item = String> {
+    let due = secret.because.as_ref().zip(secret.due_since).map(|(because, since)| {
+        // What was due before there was a record is due from the beginning of time.
+        match since == Timestamp::default() {
+            true => format!("due: {}", human::clean(because)),
+            false => format!("due since {}: {}", human::dated(now, since), human::clean(because)),
+        }
+    });
     let open = secret.open.as_ref().map(|id| format!(": {}", human::clean(id)));
     let open = open.unwrap_or_default();
     let why = secret.refused.as_ref().map(|why| format!("{}{open}", human::clean(&why.text)));
-    let possible = secret.possible_at.map(|at| format!("possible {}", human::dated(now, at)));
-    [why, possible].into_iter().flatten()
+    let possible = secret
+        .possible_at
+        .map(|at| format!("possible from {} at the earliest", human::dated(now, at)));
+    [due, why, possible, then(&secret.runs, now)].into_iter().flatten()
 }

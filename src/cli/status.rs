@@ -193,7 +193,7 @@ fn waits(secret: &wire::Summary, now: Timestamp) -> Option<String> {
 
 fn footer(secrets: &[wire::Summary]) -> String {
     let people = secrets.iter().filter(|s| s.waiting.needs_human.is_some()).count();
-    let mut lines = format!("\n{} secrets", secrets.len());
+    let mut lines = format!("\n{}", human::count(secrets.len(), "secret"));
     match people {
         0 => {}
         1 => lines.push_str(", 1 needs a person"),

@@ -1,5 +1,7 @@
 //! From the config's plain data to what the engine works with.
 
+use std::sync::Arc;
+
 use crate::config::Config;
 use crate::config::secret::{Initial as ConfiguredInitial, SecretConfig};
 use crate::daemon::DaemonError;
@@ -63,7 +65,7 @@ fn one(secret: &SecretConfig, context: &Context) -> Result<Managed, DaemonError>
             capabilities: issuer.capabilities().clone(),
             policy: secret.policy.clone(),
         },
-        cadence: secret.cadence.clone(),
+        cadence: Arc::new(secret.cadence.clone()),
         initial: match secret.initial {
             ConfiguredInitial::Generate => Initial::Generate,
             ConfiguredInitial::Adopt => Initial::Adopt,

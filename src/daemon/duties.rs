@@ -12,7 +12,7 @@ use crate::driver::registry::Channels;
 use crate::driver::secret_ref::Secrets;
 use crate::engine::snapshot::{SecretView, Snapshot};
 use crate::model::id::InstanceId;
-use crate::model::time::{Clock, Span};
+use crate::model::time::{Clock, Span, Timestamp};
 use crate::rotation::evidence;
 use crate::store::audit::anchor::Anchor;
 use crate::store::audit::{AuditError, AuditSink, Entry, EntryKind, Head, Seq};
@@ -165,11 +165,11 @@ fn standing(snapshot: &Snapshot) -> Standing {
     let mut standing =
         Standing { breaker_open: snapshot.health.breaker_open, ..Standing::default() };
     for view in snapshot.secrets.values() {
-        *standing.secrets.entry(word(view)).or_default() += 1;
+        *standing.secrets.entry(word(view, snapshot.at)).or_default() += 1;
         if let Some(reason) = view.waiting.needs_human {
             *standing.needs_human.entry(reason).or_default() += 1;
         }
-        let next = view.next_runs.first().copied();
+        let next = view.planning.as_ref().and_then(|planning| planning.next_run);
         standing.next_due = standing.next_due.into_iter().chain(next).min();
         let Some(rotation) = &view.rotation else { continue };
         if !rotation.is_closed() {
@@ -184,11 +184,11 @@ fn standing(snapshot: &Snapshot) -> Standing {
     standing
 }
 
-fn word(view: &SecretView) -> &'static str {
+fn word(view: &SecretView, now: Timestamp) -> &'static str {
     let rotation = view.rotation.as_deref();
     let exposed =
         rotation.is_some_and(|r| r.current().is_some_and(|version| r.is_tainted(version)));
-    let held = rotation.is_some_and(|r| r.hold.is_some());
+    let held = rotation.is_some_and(|r| r.hold.as_ref().is_some_and(|hold| now < hold.until));
     match () {
         () if !view.managed => "unmanaged",
         () if rotation.is_none() => "not_adopted",

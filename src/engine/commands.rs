@@ -163,7 +163,7 @@ fn open(
     let kind = trigger_name(&trigger);
     let id = opening::rotation_id(now, kind);
     let opening = opening::opening(&walk.managed, id, trigger, lane, now);
-    let possible_at = opening::possible_at(&stored.record.rotation);
+    let possible_at = opening::possible_from(&stored.record.rotation, now);
     let next = opening::next(stored.clone(), opening);
     *stored = next.map_err(|error| cannot_open(&error, possible_at))?;
     walk.touch();

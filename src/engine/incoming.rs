@@ -158,11 +158,8 @@ impl Engine {
         let facts = ledger::facts(name, entry, managed);
         let ask = Ask { lane: Lane::Routine, by_hand: true };
         let now = self.world.clock.now();
-        plan::may_start(&facts, ask, &self.plan_limits(), now).map_err(|refusal| {
-            let plan::Refusal { reason, until } = refusal;
-            let text = format!("{name}: {}", reason.meaning().trim());
-            Refusal { kind: RefusalKind::Conflict, reason, possible_at: until, text }
-        })
+        plan::may_start(&facts, ask, &self.plan_limits(), now)
+            .map_err(|refusal| not_now(name, entry, refusal))
     }
 
     /// Takes in the secrets of a new config. Nothing rotates because of it.
@@ -207,6 +204,34 @@ impl Engine {
             self.ledger.wake_at(&name, Some(now));
             self.changed.insert(name);
         }
+    }
+}
+
+/// The planner's refusal, for people: what is in the way, and when it no longer is.
+fn not_now(name: &SecretName, entry: &Entry, refusal: plan::Refusal) -> Refusal {
+    let plan::Refusal { reason, until } = refusal;
+    let refuse =
+        |possible_at, text| Refusal { kind: RefusalKind::Conflict, reason, possible_at, text };
+    let stuck = match &entry.standing {
+        Standing::Known { wait, .. } => wait.needs_human,
+        _ => None,
+    };
+    let open = entry.last_seen.as_ref().map(|stored| &stored.record.rotation);
+    let Some(open) = open.filter(|_| reason == Reason::RotationOpen) else {
+        let text = format!("{name}: {}", reason.meaning().trim().trim_end_matches('.'));
+        return refuse(until, text);
+    };
+    let (id, phase) = (&open.id, open.phase.name());
+    match stuck {
+        // What waits for a person does not end by itself.
+        Some(stuck) => refuse(
+            None,
+            format!(
+                "{name}: rotation {id} is open and needs a person first ({stuck}): \
+                 `rotord status {name}` names the command that helps"
+            ),
+        ),
+        None => refuse(until, format!("{name}: rotation {id} is open, in its phase {phase}")),
     }
 }
 

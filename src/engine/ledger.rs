@@ -13,9 +13,9 @@ use crate::engine::walk::Standing;
 use crate::model::id::{RotationId, SecretName};
 use crate::model::policy::Lane;
 use crate::model::time::{Span, Timestamp};
-use crate::plan::facts::{Current, Facts, Open};
-use crate::rotation::phase::{Outcome, Phase};
-use crate::rotation::{ACCEPTED_MAX, Rotation};
+use crate::plan::facts::Facts;
+use crate::rotation::Rotation;
+use crate::rotation::phase::Phase;
 use crate::store::Stored;
 
 /// Commands that may wait for one secret: people, not programs, send them.
@@ -234,32 +234,8 @@ pub(super) fn facts<'a>(name: &'a SecretName, entry: &Entry, managed: &'a Manage
         }
         Standing::Known { stored, .. } => {
             facts.last_scheduled = Some(stored.record.last_scheduled);
-            fill_in_rotation(&mut facts, &stored.record.rotation);
+            opening::tell_planner(&mut facts, &stored.record.rotation);
         }
     }
     facts
-}
-
-fn fill_in_rotation(facts: &mut Facts<'_>, rotation: &Rotation) {
-    let current = rotation.current().and_then(|id| rotation.versions.get(&id));
-    facts.current = current.map(|version| Current {
-        promoted_at: version.promoted_at.unwrap_or(version.staged_at),
-        tainted_at: version.taint.as_ref().map(|taint| taint.at),
-    });
-    facts.open = (!rotation.is_closed()).then(|| Open {
-        promoted: matches!(
-            rotation.phase,
-            Phase::Switch { .. }
-                | Phase::Overlap { .. }
-                | Phase::Retire { .. }
-                | Phase::Revoke { .. }
-        ),
-        possible_at: opening::possible_at(rotation),
-    });
-    facts.unwound_at = match &rotation.phase {
-        Phase::Closed { outcome: Outcome::Unwound { .. }, at } => Some(*at),
-        _ => None,
-    };
-    facts.contained = facts.current.is_none() && !rotation.versions.is_empty();
-    facts.full = rotation.outgoing.len() + 1 >= ACCEPTED_MAX;
 }

@@ -22,8 +22,8 @@ pub struct Managed {
     pub priority: u8,
     /// What the next rotation is opened under.
     pub terms: Terms,
-    /// When it is rotated.
-    pub cadence: Cadence,
+    /// When it is rotated. Shared with the pictures that readers get.
+    pub cadence: Arc<Cadence>,
     /// How it begins, without a record.
     pub initial: Initial,
     /// Its issuer.

@@ -192,7 +192,8 @@ impl Engine {
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let at = self.world.clock.now();
         let secrets = Arc::clone(&self.views);
-        Arc::new(Snapshot { at, health: self.health.clone(), secrets })
+        let (health, limits) = (self.health.clone(), self.plan_limits());
+        Arc::new(Snapshot { at, health, limits, secrets })
     }
 
     /// Runs until told to stop; then lets what is under way come to its record.

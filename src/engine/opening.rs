@@ -1,14 +1,17 @@
-//! How a rotation comes into a record: identities, the first record, and the one after.
+//! How a rotation comes into a record: identities, the first record, and the one after; and what
+//! an open one means for whoever would open the next.
 
 use crate::engine::managed::Managed;
 use crate::engine::world::World;
 use crate::model::id::{Epoch, RotationId, VersionId, WriteId};
 use crate::model::policy::Lane;
-use crate::model::time::Timestamp;
+use crate::model::target::TargetTerms;
+use crate::model::time::{Span, Timestamp};
+use crate::plan::facts::{Current, Facts, Open};
 use crate::plan::{DueBecause, Start};
 use crate::rotation::open::{CannotOpen, Opening};
-use crate::rotation::phase::Phase;
-use crate::rotation::{Rotation, Trigger};
+use crate::rotation::phase::{Outcome, Phase};
+use crate::rotation::{ACCEPTED_MAX, Rotation, Trigger, route};
 use crate::store::record::{HISTORY_MAX, Past, Record, SCHEMA};
 use crate::store::{Revision, Stored};
 
@@ -95,9 +98,37 @@ pub(super) fn next(mut stored: Stored, opening: Opening) -> Result<Stored, Canno
     Ok(stored)
 }
 
-/// When the open rotation can be over at the earliest: the last overlap's end.
+/// When the open rotation can be over at the earliest, as far as its dates are set: the last
+/// overlap's end, and that of a hold which keeps the old versions for longer.
 pub(super) fn possible_at(rotation: &Rotation) -> Option<Timestamp> {
-    rotation.outgoing.iter().filter_map(|outgoing| outgoing.earliest).max()
+    let overlap = rotation.outgoing.iter().filter_map(|outgoing| outgoing.earliest).max()?;
+    let hold = rotation.hold.as_ref().filter(|hold| hold.binds(rotation.lane, overlap));
+    Some(hold.map_or(overlap, |hold| hold.until))
+}
+
+/// How long the open rotation takes at the least, while none of its dates are set: the
+/// propagation that is still before it, and its overlap. None if it is being taken back.
+pub(super) fn not_within(rotation: &Rotation) -> Option<Span> {
+    let longest = |counts: &dyn Fn(&TargetTerms) -> bool| {
+        let counted = rotation.bound_targets().map(|(_, t)| &t.terms).filter(|t| counts(t));
+        counted.map(|terms| terms.propagation).max().unwrap_or_default()
+    };
+    let terms = &rotation.terms;
+    let switch = longest(&|target| target.role.signs()).plus(terms.policy.overlap);
+    match rotation.phase {
+        Phase::Stage { .. }
+        | Phase::Probe { .. }
+        | Phase::Admit { .. }
+        | Phase::Install { .. }
+        | Phase::Promote { .. } => Some(longest(&|t| route::admits(terms, t)).plus(switch)),
+        Phase::Switch { .. } => Some(switch),
+        _ => None,
+    }
+}
+
+/// When another rotation can be opened after the one that is open, as far as that is known.
+pub(super) fn possible_from(rotation: &Rotation, now: Timestamp) -> Option<Timestamp> {
+    possible_at(rotation).or_else(|| Some(now + not_within(rotation)?)).filter(|at| *at > now)
 }
 
 /// The version that an open rotation brings in.
@@ -106,4 +137,30 @@ pub(super) fn staging_version(rotation: &Rotation) -> VersionId {
         Phase::Stage { version, .. } => *version,
         phase => phase.incoming().unwrap_or(rotation.next_version),
     }
+}
+
+/// What the planner has to know of a rotation.
+pub(super) fn tell_planner(facts: &mut Facts<'_>, rotation: &Rotation) {
+    let current = rotation.current().and_then(|id| rotation.versions.get(&id));
+    facts.current = current.map(|version| Current {
+        promoted_at: version.promoted_at.unwrap_or(version.staged_at),
+        tainted_at: version.taint.as_ref().map(|taint| taint.at),
+    });
+    facts.open = (!rotation.is_closed()).then(|| Open {
+        promoted: matches!(
+            rotation.phase,
+            Phase::Switch { .. }
+                | Phase::Overlap { .. }
+                | Phase::Retire { .. }
+                | Phase::Revoke { .. }
+        ),
+        possible_at: possible_at(rotation),
+        not_within: not_within(rotation),
+    });
+    facts.unwound_at = match &rotation.phase {
+        Phase::Closed { outcome: Outcome::Unwound { .. }, at } => Some(*at),
+        _ => None,
+    };
+    facts.contained = facts.current.is_none() && !rotation.versions.is_empty();
+    facts.full = rotation.outgoing.len() + 1 >= ACCEPTED_MAX;
 }

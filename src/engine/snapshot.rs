@@ -6,10 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::opening;
 use crate::model::id::{Epoch, InstanceId, SecretName};
 use crate::model::policy::Kind;
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Timestamp};
+use crate::plan::Limits;
+use crate::plan::cadence::Cadence;
+use crate::plan::facts::{Facts, Initial};
+use crate::plan::outlook::{Outlook, outlook};
 use crate::rotation::Rotation;
 use crate::store::record::Past;
 
@@ -20,6 +25,8 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// How the daemon itself is.
     pub health: Health,
+    /// What the secrets share, as the planner sees it.
+    pub limits: Limits,
     /// The secrets by name.
     pub secrets: Arc<BTreeMap<SecretName, Arc<SecretView>>>,
 }
@@ -60,14 +67,60 @@ pub struct SecretView {
     pub history: Arc<Vec<Past>>,
     /// What it waits for.
     pub waiting: Waiting,
-    /// The next runs of its schedule, jitter included.
-    pub next_runs: Vec<Timestamp>,
-    /// Why the next run would be refused now, if it would.
-    pub refused: Option<Reason>,
-    /// When a routine rotation is possible again, while one is open and that is known.
-    pub possible_at: Option<Timestamp>,
+    /// What is planned from, if it is managed: plans are made when somebody asks.
+    pub planning: Option<Planning>,
     /// The last failures, as text for people: effect or target, and what it said.
     pub failures: Vec<FailureView>,
+}
+
+/// What the planner needs of one secret beside its rotation.
+#[derive(Clone, Debug)]
+pub struct Planning {
+    /// When it is rotated.
+    pub cadence: Arc<Cadence>,
+    /// Since when that has been its cadence, if that was after the start.
+    pub cadence_since: Option<Timestamp>,
+    /// How it begins, without a record.
+    pub initial: Initial,
+    /// Higher goes first when there is not room for all.
+    pub priority: u8,
+    /// The last scheduled instant that was run, or when the record was created.
+    pub last_scheduled: Option<Timestamp>,
+    /// Why nothing is opened before its record was read anew, or a person has looked.
+    pub in_the_way: Option<Reason>,
+    /// Its next run as it was foreseen when the picture of it was made: enough as long as it is
+    /// still ahead, and thousands of secrets are looked at in one status.
+    pub next_run: Option<Timestamp>,
+}
+
+impl SecretView {
+    /// How it stands with its plan at this moment; none if the config does not have it.
+    pub fn outlook(&self, limits: &Limits, now: Timestamp, runs: usize) -> Option<Outlook> {
+        let planning = self.planning.as_ref()?;
+        let mut facts = Facts::new(&self.name, &planning.cadence);
+        facts.cadence_since = planning.cadence_since;
+        facts.initial = planning.initial;
+        facts.priority = planning.priority;
+        facts.last_scheduled = planning.last_scheduled;
+        facts.reconcile_required = planning.in_the_way.is_some();
+        if let Some(rotation) = &self.rotation {
+            opening::tell_planner(&mut facts, rotation);
+        }
+        let mut outlook = outlook(&facts, limits, now, runs);
+        if let (Some(reason), Some(refusal)) = (planning.in_the_way, &mut outlook.refusal) {
+            refusal.reason = reason;
+        }
+        Some(outlook)
+    }
+
+    /// When its next run starts, if one can be foretold.
+    pub fn next_run(&self, limits: &Limits, now: Timestamp) -> Option<Timestamp> {
+        let foreseen = self.planning.as_ref()?.next_run;
+        if let Some(ahead) = foreseen.filter(|at| *at > now) {
+            return Some(ahead);
+        }
+        self.outlook(limits, now, 1)?.runs.first().map(|run| run.at)
+    }
 }
 
 /// A failure for people. Its text names places and remedies, never values.

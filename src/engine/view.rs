@@ -1,24 +1,22 @@
 //! From the ledger to what readers see.
 
+use std::iter;
 use std::sync::Arc;
 
-use crate::engine::ledger::{self, Entry};
-use crate::engine::opening;
-use crate::engine::snapshot::{SecretView, Waiting};
+use crate::engine::ledger::Entry;
+use crate::engine::managed::Managed;
+use crate::engine::snapshot::{Planning, SecretView, Waiting};
 use crate::engine::walk::Standing;
 use crate::model::capability::OnLost;
-use crate::model::id::SecretName;
-use crate::model::policy::{Kind, Lane};
+use crate::model::id::{SecretName, TargetName};
+use crate::model::policy::Kind;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
+use crate::plan;
 use crate::plan::facts::Initial;
-use crate::plan::{self, Ask};
-use crate::rotation::Rotation;
 use crate::rotation::decide::{Wait, Why};
 use crate::rotation::phase::{Phase, Staging};
-
-/// Runs of the schedule that are shown.
-const RUNS_SHOWN: usize = 5;
+use crate::rotation::{Rotation, evidence};
 
 /// One secret as readers see it.
 pub(super) fn secret(
@@ -33,35 +31,47 @@ pub(super) fn secret(
     let kind = managed
         .map(|managed| managed.terms.kind)
         .or_else(|| rotation.as_ref().map(|rotation| rotation.terms.kind));
-    let next_runs = managed
-        .map(|managed| plan::upcoming(&managed.cadence, name, now, RUNS_SHOWN))
-        .unwrap_or_default()
-        .into_iter()
-        .map(|run| run.starts_at)
-        .collect();
-    let refused = managed.and_then(|managed| {
-        let facts = ledger::facts(name, entry, managed);
-        let ask = Ask { lane: Lane::Routine, by_hand: false };
-        plan::may_start(&facts, ask, limits, now).err().map(|refusal| refusal.reason)
-    });
-    let possible_at =
-        rotation.as_ref().filter(|r| !r.is_closed()).and_then(|r| opening::possible_at(r));
-    SecretView {
+    let mut view = SecretView {
         name: name.clone(),
         kind: kind.unwrap_or(Kind::ApiKey),
         tags: managed.map(|managed| managed.tags.clone()).unwrap_or_default(),
         managed: managed.is_some(),
-        waiting: waiting(name, entry, rotation.as_deref()),
+        waiting: waiting(name, entry, rotation.as_deref(), now),
         rotation,
         history: Arc::new(stored.map(|s| s.record.history.clone()).unwrap_or_default()),
-        next_runs,
-        refused,
-        possible_at,
+        planning: managed.map(|managed| planning(entry, managed)),
         failures: entry.failures.iter().cloned().collect(),
+    };
+    let next_run = view.next_run(limits, now);
+    if let Some(planning) = &mut view.planning {
+        planning.next_run = next_run;
+    }
+    view
+}
+
+fn planning(entry: &Entry, managed: &Managed) -> Planning {
+    Planning {
+        cadence: Arc::clone(&managed.cadence),
+        cadence_since: entry.cadence_since,
+        initial: managed.initial,
+        priority: managed.priority,
+        last_scheduled: entry.last_seen.as_ref().map(|stored| stored.record.last_scheduled),
+        in_the_way: match &entry.standing {
+            Standing::Absent | Standing::Known { .. } => None,
+            Standing::Unknown { reason, .. } => Some(*reason),
+            Standing::Unreadable { .. } => Some(Reason::ReconcileRequired),
+            Standing::Foreign { .. } => Some(Reason::ForeignValue),
+        },
+        next_run: None,
     }
 }
 
-fn waiting(name: &SecretName, entry: &Entry, rotation: Option<&Rotation>) -> Waiting {
+fn waiting(
+    name: &SecretName,
+    entry: &Entry,
+    rotation: Option<&Rotation>,
+    now: Timestamp,
+) -> Waiting {
     if entry.managed.is_none() {
         return plain("unmanaged: in Vault, but not in the config");
     }
@@ -89,7 +99,7 @@ fn waiting(name: &SecretName, entry: &Entry, rotation: Option<&Rotation>) -> Wai
             remedy: Some(format!("rotord adopt {name} < VALUE, or remove it and restart rotord")),
         },
         Standing::Known { .. } if entry.busy => plain("under way"),
-        Standing::Known { wait, .. } => known(name, wait, rotation),
+        Standing::Known { wait, .. } => known(name, wait, rotation, now),
     }
 }
 
@@ -106,23 +116,62 @@ fn absent(name: &SecretName, entry: &Entry) -> Waiting {
     }
 }
 
-fn known(name: &SecretName, wait: &Wait, rotation: Option<&Rotation>) -> Waiting {
+fn known(name: &SecretName, wait: &Wait, rotation: Option<&Rotation>, now: Timestamp) -> Waiting {
     let why = match &wait.why {
         Why::Closed => "schedule".to_owned(),
         Why::Overlap => "the end of the overlap".to_owned(),
         Why::Propagation => "propagation".to_owned(),
-        Why::Retry { reason } => format!("the next try: {reason}"),
-        Why::Evidence { targets } => {
-            let names: Vec<&str> = targets.iter().map(|target| target.as_str()).collect();
-            format!("evidence of {}", names.join(", "))
+        // The gate says so to destructive effects, and nobody else to anything.
+        Why::Retry { reason: Reason::NoLease } => {
+            "the last effects of the leader before: until they are over nothing is taken away"
+                .to_owned()
         }
+        Why::Retry { reason } => format!("the next try: {reason}"),
+        Why::Evidence { targets } => format!("evidence of {}", lagging(targets, rotation)),
         Why::Held => "the end of the hold".to_owned(),
         Why::Settling => "the issuer to settle".to_owned(),
         Why::Human => "a person".to_owned(),
     };
     let remedy = wait.needs_human.map(|reason| remedy(name, reason, rotation));
-    let until = wait.until.filter(|_| wait.why != Why::Closed);
+    let until = rotation.map_or(wait.until, |rotation| until(rotation, wait, now));
     Waiting { why, until, needs_human: wait.needs_human, remedy }
+}
+
+/// The targets, each with what it met last, if anything.
+fn lagging(targets: &[TargetName], rotation: Option<&Rotation>) -> String {
+    let met = |name: &TargetName| {
+        let target = rotation?.targets.get(name)?;
+        let reason = target.trouble.last.map(|failure| failure.reason);
+        reason.or_else(|| target.removed.then_some(Reason::TargetRemoved))
+    };
+    let words = targets.iter().map(|name| match met(name) {
+        Some(reason) => format!("{name} ({reason})"),
+        None => name.to_string(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// The end of what is waited for. The machine's own moment is the next one at which anything may
+/// be different, which is not the same.
+fn until(rotation: &Rotation, wait: &Wait, now: Timestamp) -> Option<Timestamp> {
+    let outgoing = || rotation.outgoing.iter().filter_map(|outgoing| outgoing.earliest);
+    let settled = || rotation.bound_targets().filter_map(|(_, t)| evidence::settles_at(t));
+    match &wait.why {
+        Why::Closed | Why::Human => None,
+        Why::Overlap => outgoing().filter(|at| *at > now).min(),
+        Why::Held => rotation.hold.as_ref().map(|hold| hold.until),
+        Why::Propagation => settled().max().filter(|at| *at > now),
+        Why::Evidence { targets } => {
+            let asked = targets.iter().filter_map(|name| rotation.targets.get(name));
+            asked.filter_map(|target| target.trouble.not_before).filter(|at| *at > now).min()
+        }
+        Why::Settling | Why::Retry { reason: Reason::NoLease } => wait.until,
+        Why::Retry { .. } => {
+            let leaving = rotation.leaving.values().map(|leaving| &leaving.trouble);
+            let tries = iter::once(&rotation.trouble).chain(leaving);
+            tries.filter_map(|trouble| trouble.not_before).filter(|at| *at > now).min()
+        }
+    }
 }
 
 /// The command that helps, or the first of them.
@@ -161,4 +210,108 @@ fn remedy(name: &SecretName, reason: Reason, rotation: Option<&Rotation>) -> Str
 
 fn plain(why: &str) -> Waiting {
     Waiting { why: why.to_owned(), until: None, needs_human: None, remedy: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::capability::Capabilities;
+    use crate::model::failure::{Class, Failure};
+    use crate::model::id::{RotationId, VersionId};
+    use crate::model::policy::{Hold, Lane, Policy};
+    use crate::model::target::{Level, Role, TargetTerms};
+    use crate::model::time::Span;
+    use crate::rotation::open::Opening;
+    use crate::rotation::{Outgoing, Terms, Trigger};
+
+    const NOW: Timestamp = Timestamp(1_795_348_800_000);
+
+    fn hours(n: u64) -> Span {
+        Span::from_secs(3600 * n)
+    }
+
+    /// In its overlap for four hours more, held for six, and looked at again in one.
+    fn rotation() -> (SecretName, Rotation) {
+        let terms = TargetTerms {
+            role: Role::Both,
+            propagation: hours(1),
+            needs: Level::Acknowledged,
+            unattested: false,
+            keeps_history: false,
+            observe_every: Some(hours(1)),
+        };
+        let (kind, capabilities) = (Kind::WebhookHmac, Capabilities::local());
+        let mut rotation = Rotation::first(Opening {
+            id: RotationId("r".into()),
+            trigger: Trigger::MaxAge,
+            lane: Lane::Routine,
+            at: NOW,
+            terms: Terms { kind, capabilities, policy: Policy::default() },
+            targets: [("api".parse().unwrap(), terms)].into(),
+        });
+        let current = VersionId(2);
+        rotation.phase = Phase::Overlap { current, switched_at: NOW - hours(20) };
+        let earliest = Some(NOW + hours(4));
+        rotation.outgoing = vec![Outgoing { version: VersionId(1), earliest, latest: None }];
+        rotation.hold = Some(Hold {
+            by: "alice".into(),
+            reason: "migration".into(),
+            at: NOW,
+            until: NOW + hours(6),
+            routine_only: false,
+        });
+        ("billing".parse().unwrap(), rotation)
+    }
+
+    fn said(rotation: &Rotation, name: &SecretName, why: Why) -> (String, Option<Timestamp>) {
+        let wait = Wait { until: Some(NOW + hours(1)), why, needs_human: None };
+        let waiting = known(name, &wait, Some(rotation), NOW);
+        (waiting.why, waiting.until)
+    }
+
+    #[test]
+    fn the_end_of_what_is_waited_for_is_not_the_next_look() {
+        let (name, mut rotation) = rotation();
+        let said = |rotation: &Rotation, why| said(rotation, &name, why);
+        let overlap = ("the end of the overlap".to_owned(), Some(NOW + hours(4)));
+        assert_eq!(said(&rotation, Why::Overlap), overlap);
+        let held = ("the end of the hold".to_owned(), Some(NOW + hours(6)));
+        assert_eq!(said(&rotation, Why::Held), held);
+        assert_eq!(said(&rotation, Why::Closed).1, None);
+        let api: TargetName = "api".parse().unwrap();
+        let targets = vec![api.clone()];
+        let behind = ("evidence of api".to_owned(), None);
+        assert_eq!(said(&rotation, Why::Evidence { targets: targets.clone() }), behind);
+        let failure = Failure { class: Class::Transient, reason: Reason::Unreachable };
+        let target = rotation.targets.get_mut(&api).unwrap();
+        target.trouble = target.trouble.met(failure, Lane::Routine, NOW);
+        let (why, until) = said(&rotation, Why::Evidence { targets });
+        assert_eq!(why, "evidence of api (unreachable)");
+        assert_eq!(until, rotation.targets[&api].trouble.not_before);
+    }
+
+    #[test]
+    fn the_wait_after_a_change_of_leader_is_called_by_its_name() {
+        let (name, rotation) = rotation();
+        let (why, until) = said(&rotation, &name, Why::Retry { reason: Reason::NoLease });
+        assert!(why.starts_with("the last effects of the leader before"), "{why}");
+        assert_eq!(until, Some(NOW + hours(1)));
+    }
+
+    #[test]
+    fn an_open_rotation_is_over_when_its_overlap_and_its_hold_are() {
+        use crate::engine::opening::possible_from;
+
+        let (_, mut rotation) = rotation();
+        assert_eq!(possible_from(&rotation, NOW), Some(NOW + hours(6)));
+        rotation.hold = None;
+        assert_eq!(possible_from(&rotation, NOW), Some(NOW + hours(4)));
+        // Before the Switch no date is set, but what is still to come takes its time.
+        rotation.outgoing[0].earliest = None;
+        rotation.phase = Phase::Switch { current: VersionId(2) };
+        let overlap = rotation.terms.policy.overlap;
+        assert_eq!(possible_from(&rotation, NOW), Some(NOW + overlap + hours(1)));
+        rotation.phase = Phase::Admit { incoming: VersionId(2) };
+        assert_eq!(possible_from(&rotation, NOW), Some(NOW + overlap + hours(2)));
+    }
 }

@@ -6,7 +6,7 @@
 //! answers the rotation itself asks for.
 
 use crate::model::id::SecretName;
-use crate::model::time::Timestamp;
+use crate::model::time::{Span, Timestamp};
 use crate::plan::cadence::Cadence;
 
 /// How a secret without a record gets its first version.
@@ -36,6 +36,8 @@ pub struct Open {
     pub promoted: bool,
     /// When a routine rotation becomes possible again, if that is known.
     pub possible_at: Option<Timestamp>,
+    /// If it is not: how long what is still before it takes at the least.
+    pub not_within: Option<Span>,
 }
 
 /// What is known about one secret at one moment.

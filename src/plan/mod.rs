@@ -5,13 +5,14 @@
 //! the same facts at the same moment give the same plan, on every replica and after every restart.
 //!
 //! Read in this order: `facts`, `rules`, then `schedule` and `cadence` for the calendar, `budget`
-//! and `breaker` for what the secrets share.
+//! and `breaker` for what the secrets share; `outlook` is the same for people who look ahead.
 
 pub mod breaker;
 pub mod budget;
 pub mod cadence;
 pub mod crontab;
 pub mod facts;
+pub mod outlook;
 mod rules;
 pub mod schedule;
 pub mod window;
@@ -25,7 +26,6 @@ use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::plan::breaker::Breaker;
 use crate::plan::budget::Budget;
-use crate::plan::cadence::{Cadence, ScheduledRun};
 use crate::plan::facts::Facts;
 use crate::plan::rules::Due;
 
@@ -167,7 +167,13 @@ pub fn may_start(
     limits: &Limits,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    rules::refusal(facts, ask, limits, now).map_or(Ok(()), Err)
+    let Some(refusal) = rules::refusal(facts, ask, limits, now) else { return Ok(()) };
+    // What ends by itself while no window is open lets nothing start before the next one.
+    let lifted = |until| match ask.lane {
+        Lane::Routine => facts.cadence.earliest_start(until),
+        Lane::Emergency => Some(until),
+    };
+    Err(Refusal { until: refusal.until.and_then(lifted), ..refusal })
 }
 
 /// When to plan this secret again if nothing happens to it: `now` if it can start at once, never
@@ -176,16 +182,6 @@ pub fn next_wake(facts: &Facts<'_>, limits: &Limits, now: Timestamp) -> Option<T
     let Some(due) = rules::due(facts, now) else { return rules::next_due(facts, now) };
     let ask = Ask { lane: due.because.lane(), by_hand: false };
     rules::refusal(facts, ask, limits, now).map_or(Some(now), |refusal| refusal.until)
-}
-
-/// The next `n` scheduled runs of a secret after now: for people who look ahead.
-pub fn upcoming(
-    cadence: &Cadence,
-    name: &SecretName,
-    now: Timestamp,
-    n: usize,
-) -> Vec<ScheduledRun> {
-    cadence.upcoming(name, now, n)
 }
 
 /// The identity of a scheduled run within its secret: `20261122T031200Z-scheduled`.

@@ -156,7 +156,9 @@ fn rotation_open(facts: &Facts<'_>, ask: Ask, _: &Limits, now: Timestamp) -> Opt
         Lane::Emergency if open.promoted => return None,
         Lane::Emergency => None,
         // A moment that has passed was a guess, and is not told.
-        Lane::Routine => open.possible_at.filter(|at| *at > now),
+        Lane::Routine => {
+            open.possible_at.or_else(|| Some(now + open.not_within?)).filter(|at| *at > now)
+        }
     };
     Some(Refusal { reason: Reason::RotationOpen, until })
 }

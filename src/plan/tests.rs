@@ -7,6 +7,7 @@ use chrono::DateTime;
 use super::*;
 use crate::model::time::Span;
 use crate::plan::breaker::{BreakerRule, Went};
+use crate::plan::cadence::{Cadence, ScheduledRun};
 use crate::plan::facts::{Current, Initial, Open};
 use crate::plan::rules::{EMERGENCY_REST, ROOM_RECHECK, ROUTINE_REST};
 use crate::plan::schedule::Schedule;
@@ -117,13 +118,14 @@ fn the_first_rule_against_a_start_decides() {
     assert_eq!(refusal(&facts, &limits), Err((Reason::ReconcileRequired, None)));
     facts.reconcile_required = false;
     assert_eq!(refusal(&facts, &limits), Err((Reason::NotAdopted, None)));
-    facts.open = Some(Open { promoted: true, possible_at: Some(now + DAY) });
+    facts.open = Some(Open { promoted: true, possible_at: Some(now + DAY), ..Open::default() });
     assert_eq!(refusal(&facts, &limits), Err((Reason::RotationOpen, Some(now + DAY))));
     facts.open = None;
     facts.initial = Initial::Generate;
     assert_eq!(refusal(&facts, &limits), Err((Reason::TooManyVersions, None)));
     facts.full = false;
-    assert_eq!(refusal(&facts, &limits), Err((Reason::Resting, Some(now + ROUTINE_REST))));
+    // The rest ends in an hour, and then no window is open.
+    assert_eq!(refusal(&facts, &limits), Err((Reason::Resting, Some(monday))));
     facts.unwound_at = None;
     assert_eq!(refusal(&facts, &limits), Err((Reason::Frozen, Some(monday))));
 
@@ -152,7 +154,7 @@ fn each_rule_binds_whom_it_should() {
     };
     let none = Cadence::default();
     let good = facts(&name, &none, now - DAY);
-    let open = |promoted| Some(Open { promoted, possible_at: None });
+    let open = |promoted| Some(Open { promoted, possible_at: None, ..Open::default() });
     let plain = Limits::default();
     let busy = Limits { budget: full(), ..Limits::default() };
     let reserved = Limits {
@@ -205,7 +207,7 @@ fn a_refused_secret_says_why_and_the_plan_wakes_for_it() {
     let (name, now) = (name("billing"), noon());
     let daily = daily();
     let mut facts = facts(&name, &daily, now - DAY);
-    facts.open = Some(Open { promoted: true, possible_at: Some(now + HOUR) });
+    facts.open = Some(Open { promoted: true, possible_at: Some(now + HOUR), ..Open::default() });
     let plan_now = plan(std::slice::from_ref(&facts), &Limits::default(), now);
     let trigger = DueBecause::Scheduled { instant: at("2026-11-22T03:00:00Z") };
     let refused = Refused {
@@ -231,7 +233,7 @@ fn an_open_rotation_that_brings_a_version_answers_every_need_for_one() {
     let cadence = Cadence { max_age: Some(DAY), ..Cadence::default() };
     let mut facts = facts(&name, &cadence, now - DAY);
     facts.current = Some(Current { promoted_at: now - DAY, tainted_at: Some(now) });
-    facts.open = Some(Open { promoted: false, possible_at: None });
+    facts.open = Some(Open { promoted: false, possible_at: None, ..Open::default() });
     let plan_before = plan(std::slice::from_ref(&facts), &Limits::default(), now);
     assert_eq!(plan_before, Plan::default());
     facts.current = None;
@@ -239,7 +241,7 @@ fn an_open_rotation_that_brings_a_version_answers_every_need_for_one() {
     assert_eq!(plan_initial, Plan::default());
     // Once it has promoted, the version that leaked is the new one.
     facts.current = Some(Current { promoted_at: now, tainted_at: Some(now) });
-    facts.open = Some(Open { promoted: true, possible_at: None });
+    facts.open = Some(Open { promoted: true, possible_at: None, ..Open::default() });
     let plan_after = plan(std::slice::from_ref(&facts), &Limits::default(), now);
     assert_eq!(plan_after.start[0].trigger, DueBecause::Leaked);
 }
@@ -298,7 +300,7 @@ fn a_run_begins_after_its_jitter_under_the_name_of_its_instant() {
     assert_eq!(in_time.start[0].id.0, "20261122T030000Z-scheduled");
     assert_eq!(in_time.start[0].at, instant + delay);
     let run = ScheduledRun { instant, starts_at: instant + delay };
-    assert_eq!(upcoming(&cadence, &name, instant - HOUR, 1), [run]);
+    assert_eq!(cadence.upcoming(&name, instant - HOUR, 1), [run]);
 }
 
 #[test]
@@ -361,7 +363,7 @@ fn one_that_supersedes_another_takes_no_room() {
     for facts in &mut all {
         facts.current = Some(Current { promoted_at: now - DAY, tainted_at: Some(now) });
     }
-    all[0].open = Some(Open { promoted: true, possible_at: None });
+    all[0].open = Some(Open { promoted: true, possible_at: None, ..Open::default() });
     let budget = Budget { moving_max: 2, routine_moving: 1, ..Budget::default() };
     let limits = Limits { budget, ..Limits::default() };
     assert_eq!(started(&plan(&all, &limits, now)), ["a", "b"]);

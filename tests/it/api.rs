@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,9 @@ use rotord::http::peer::{OPERATOR_HEADER, PeerPolicy};
 use rotord::model::id::RotationId;
 use rotord::model::reason::Reason;
 use rotord::model::time::Span;
+use rotord::plan::cadence::Cadence;
+use rotord::plan::schedule::Schedule;
+use rotord::rotation::phase::{Outcome, Phase};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -141,8 +145,42 @@ async fn the_plan_says_what_is_due_and_what_is_in_the_way() {
     assert_eq!(billing["due"], false);
     assert_eq!(billing["open"], "20261121T031200Z-sched");
     assert_eq!(billing["refused"]["code"], "rotation_open");
-    assert_eq!(billing["possible_at"], "2026-11-22T17:00:00.000Z");
+    assert_eq!(billing["possible_at"], "2026-11-22T16:00:00.000Z");
     assert_eq!(billing["next_runs"].as_array().unwrap().len(), 5);
+    let because: Vec<&str> = billing["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["because"].as_str().unwrap())
+        .collect();
+    assert_eq!(because, ["scheduled", "max_age", "scheduled", "max_age", "scheduled"]);
+}
+
+#[tokio::test]
+async fn the_plan_is_worked_out_when_it_is_asked_for() {
+    // Nothing has happened to the secret since its run was still an hour ahead.
+    let mut view = picture::overlapping();
+    let mut rotation = (**view.rotation.as_ref().unwrap()).clone();
+    let at = picture::NOW - Span::from_secs(7200);
+    rotation.phase = Phase::Closed { outcome: Outcome::Done, at };
+    rotation.outgoing.clear();
+    view.rotation = Some(Arc::new(rotation));
+    let planning = view.planning.as_mut().unwrap();
+    planning.cadence = Arc::new(Cadence {
+        schedule: Some(Schedule::parse("30 11 * * *", "UTC").unwrap()),
+        ..Cadence::default()
+    });
+    planning.next_run = Some(picture::NOW - Span::from_secs(1800));
+    let snapshot = picture::with(view, Span::ZERO);
+    let fake = Fake::start_with(Setup { snapshot, ..Setup::default() }).await;
+    let (_, plan) = send(&fake, Method::GET, "/v1/plan").await;
+    let billing = &plan["secrets"][0];
+    assert_eq!((&billing["due"], &billing["because"]), (&true.into(), &"scheduled".into()));
+    assert_eq!(billing["due_since"], "2026-11-22T11:30:00.000Z");
+    assert_eq!(billing["refused"], Value::Null);
+    assert_eq!(billing["next_runs"][0], "2026-11-22T12:00:00.000Z");
+    let (_, status) = send(&fake, Method::GET, "/v1/status").await;
+    assert_eq!(status["secrets"][0]["next_run"], "2026-11-22T12:00:00.000Z");
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ fn managed(world: &Arc<World>, setup: &Setup) -> Managed {
         tags: Vec::new(),
         priority: 0,
         terms: setup.terms.clone(),
-        cadence: setup.cadence.clone(),
+        cadence: Arc::new(setup.cadence.clone()),
         initial: setup.initial,
         issuer: Arc::new(SimIssuer {
             world: Arc::clone(world),

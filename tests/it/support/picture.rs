@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rotord::engine::snapshot::{FailureView, Health, SecretView, Snapshot, Waiting};
+use rotord::engine::snapshot::{FailureView, Health, Planning, SecretView, Snapshot, Waiting};
 use rotord::model::capability::Capabilities;
 use rotord::model::failure::{Class, Failure};
 use rotord::model::fingerprint::Fingerprint;
@@ -14,6 +14,10 @@ use rotord::model::reason::Reason;
 use rotord::model::target::{Evidence, Level, Observation, Role, TargetTerms, Wanted};
 use rotord::model::time::{Span, Timestamp};
 use rotord::model::version::{Stage, Taint, Version};
+use rotord::plan::Limits;
+use rotord::plan::cadence::Cadence;
+use rotord::plan::facts::Initial;
+use rotord::plan::schedule::Schedule;
 use rotord::rotation::effect::Effect;
 use rotord::rotation::open::Opening;
 use rotord::rotation::phase::{Outcome, Phase, Staging};
@@ -34,7 +38,8 @@ const DAY: Span = Span::from_secs(24 * 3600);
 pub(crate) fn snapshot() -> Snapshot {
     let secrets = [overlapping(), stuck(), leaked(), fresh(), unmanaged()];
     let secrets = secrets.into_iter().map(|s| (s.name.clone(), Arc::new(s))).collect();
-    Snapshot { at: NOW, health: health(), secrets: Arc::new(secrets) }
+    let limits = Limits::default();
+    Snapshot { at: NOW, health: health(), limits, secrets: Arc::new(secrets) }
 }
 
 /// The picture with one secret replaced, taken `later` than [`NOW`].
@@ -83,9 +88,11 @@ pub(crate) fn overlapping() -> SecretView {
     let mut view = view("billing-webhook", Kind::WebhookHmac, Some(rotation));
     view.tags = vec!["payments".into()];
     view.waiting = waiting("overlap", Some(NOW + HOUR.times(4)));
-    view.next_runs = (1..=5).map(|n| NOW + DAY.times(30 * n)).collect();
-    view.refused = Some(Reason::RotationOpen);
-    view.possible_at = Some(NOW + HOUR.times(5));
+    view.planning = Some(planning(Cadence {
+        schedule: Some(Schedule::parse("0 12 20 * *", "UTC").unwrap()),
+        max_age: Some(DAY.times(30)),
+        ..Cadence::default()
+    }));
     view.history = Arc::new(vec![Past {
         id: RotationId("20261023T031200Z-sched".into()),
         trigger: Trigger::Scheduled { instant: NOW - DAY.times(30) },
@@ -124,8 +131,8 @@ pub(crate) fn stuck() -> SecretView {
         needs_human: Some(Reason::IssuerFull),
         remedy: Some("rotord resolve stripe-key retry".into()),
     };
-    view.next_runs = vec![NOW + DAY.times(20)];
-    view.refused = Some(Reason::RotationOpen);
+    let max_age = Some(DAY.times(120));
+    view.planning = Some(planning(Cadence { max_age, ..Cadence::default() }));
     view.failures = vec![FailureView {
         effect: "list".into(),
         reason: Reason::IssuerFull,
@@ -184,7 +191,7 @@ pub(crate) fn fresh() -> SecretView {
         needs_human: Some(Reason::NotAdopted),
         remedy: Some("rotord adopt fresh-webhook".into()),
     };
-    view.refused = Some(Reason::NotAdopted);
+    view.planning.as_mut().unwrap().last_scheduled = None;
     view
 }
 
@@ -197,7 +204,7 @@ pub(crate) fn unmanaged() -> SecretView {
     let mut view = view("retired-app", Kind::ApiKey, Some(rotation));
     view.managed = false;
     view.waiting = waiting("not in the config", None);
-    view.refused = Some(Reason::Unmanaged);
+    view.planning = None;
     view
 }
 
@@ -227,10 +234,20 @@ pub(crate) fn view(name: &str, kind: Kind, rotation: Option<Rotation>) -> Secret
         rotation: rotation.map(Arc::new),
         history: Arc::new(Vec::new()),
         waiting: waiting("schedule", None),
-        next_runs: Vec::new(),
-        refused: None,
-        possible_at: None,
+        planning: Some(planning(Cadence::default())),
         failures: Vec::new(),
+    }
+}
+
+fn planning(cadence: Cadence) -> Planning {
+    Planning {
+        cadence: Arc::new(cadence),
+        cadence_since: None,
+        initial: Initial::Adopt,
+        priority: 0,
+        last_scheduled: Some(NOW - DAY.times(30)),
+        in_the_way: None,
+        next_run: None,
     }
 }
 
