@@ -3,7 +3,7 @@
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::model::id::{KeyId, RotationId, SecretName, TargetName};
+use crate::model::id::{KeyId, RotationId, SecretName, TargetName, VersionId};
 use crate::model::material::Material;
 use crate::model::policy::Hold;
 use crate::model::reason::Reason;
@@ -38,6 +38,17 @@ pub enum Command {
         /// The current version leaked.
         emergency: bool,
         /// Why, in the person's words.
+        reason: String,
+    },
+    /// A version leaked: it counts as exposed from now on, and what follows from that is done.
+    Expose {
+        /// The secret.
+        name: SecretName,
+        /// The version.
+        version: VersionId,
+        /// Who or what says so, for the record: a person's name, an incident's id.
+        by: String,
+        /// Why, in words.
         reason: String,
     },
     /// Take nothing away of this secret.
@@ -82,13 +93,17 @@ pub enum Command {
 impl Command {
     /// Whether it goes ahead of others that wait for the same secret.
     pub fn is_urgent(&self) -> bool {
-        matches!(self, Command::Rotate { emergency: true, .. } | Command::Hold { .. })
+        matches!(
+            self,
+            Command::Rotate { emergency: true, .. } | Command::Expose { .. } | Command::Hold { .. }
+        )
     }
 
     /// The secret it is about.
     pub fn secret(&self) -> &SecretName {
         match self {
             Command::Rotate { name, .. }
+            | Command::Expose { name, .. }
             | Command::Hold { name, .. }
             | Command::Release { name }
             | Command::Adopt { name, .. }

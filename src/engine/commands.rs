@@ -3,6 +3,7 @@
 //! A command is answered when its change is durable, and not before.
 
 use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKind, Resolution};
+use crate::engine::expose::{self, Exposure};
 use crate::engine::gate::Shut;
 use crate::engine::managed::Managed;
 use crate::engine::opening;
@@ -133,7 +134,12 @@ async fn change(
             open(walk, &mut stored, trigger, Lane::Routine, now)?
         }
         Command::Rotate { emergency: true, reason, .. } => {
-            emergency(walk, &mut stored, actor, reason, now)?
+            let exposure = Exposure { by: actor.0.clone(), reason };
+            expose::current(walk, &mut stored, exposure, now)?
+        }
+        Command::Expose { version, by, reason, .. } => {
+            let exposure = Exposure { by, reason };
+            expose::expose(walk, &mut stored, version, exposure, now)?
         }
         Command::Hold { hold, .. } => {
             let until = hold.until;
@@ -153,7 +159,7 @@ async fn change(
     Ok((Some(stored), done))
 }
 
-fn open(
+pub(super) fn open(
     walk: &mut Walk,
     stored: &mut Stored,
     trigger: Trigger,
@@ -170,33 +176,6 @@ fn open(
     walk.world.metrics.rotation_started(kind, lane);
     let version = opening::staging_version(&stored.record.rotation);
     Ok(done(stored, format!("rotation {} is open, bringing in {version}", rotation_id(stored))))
-}
-
-/// The current version counts as exposed. An open rotation that has not promoted its own version
-/// yet is hurried; otherwise a new one is opened over whatever is open.
-fn emergency(
-    walk: &mut Walk,
-    stored: &mut Stored,
-    actor: &Actor,
-    reason: String,
-    now: Timestamp,
-) -> Result<Done, Refusal> {
-    if let Some(version) = stored.record.rotation.current() {
-        let by = actor.0.clone();
-        happen(walk, stored, Happening::Tainted { version, by }, now)?;
-    }
-    if !stored.record.rotation.is_closed() && !has_promoted(&stored.record.rotation) {
-        let text = format!("rotation {} is hurried: emergency lane", rotation_id(stored));
-        return Ok(done(stored, text));
-    }
-    let trigger = Trigger::Emergency { by: actor.0.clone(), reason };
-    let opened = open(walk, stored, trigger, Lane::Emergency, now);
-    // The exposure is recorded in any case; the planner opens the rotation as soon as it may.
-    opened.or_else(|refusal| {
-        let text =
-            format!("noted as exposed; the rotation is opened as soon as it can be: {refusal}");
-        Ok(done(stored, text))
-    })
 }
 
 async fn provide(
@@ -308,7 +287,7 @@ fn resolve(
     Ok(done(stored, text))
 }
 
-fn happen(
+pub(super) fn happen(
     walk: &mut Walk,
     stored: &mut Stored,
     what: Happening,
@@ -340,11 +319,6 @@ fn check(walk: &Walk, rotation: &Rotation, material: &Material) -> Result<(), Re
     Ok(())
 }
 
-fn has_promoted(rotation: &Rotation) -> bool {
-    use Phase::{Overlap, Retire, Revoke, Switch};
-    matches!(rotation.phase, Switch { .. } | Overlap { .. } | Retire { .. } | Revoke { .. })
-}
-
 fn rotation_id(stored: &Stored) -> &crate::model::id::RotationId {
     &stored.record.rotation.id
 }
@@ -353,7 +327,7 @@ fn done(stored: &Stored, text: String) -> Done {
     Done { rotation: Some(stored.record.rotation.id.clone()), text }
 }
 
-fn refuse(kind: RefusalKind, reason: Reason, text: String) -> Refusal {
+pub(super) fn refuse(kind: RefusalKind, reason: Reason, text: String) -> Refusal {
     Refusal { kind, reason, possible_at: None, text }
 }
 
@@ -392,6 +366,9 @@ fn describe(command: &Command) -> String {
         Command::Rotate { emergency, reason, .. } => {
             let lane = if *emergency { "emergency" } else { "routine" };
             format!("rotate ({lane}): {reason}")
+        }
+        Command::Expose { version, by, reason, .. } => {
+            format!("expose {version}, says {by}: {reason}")
         }
         Command::Hold { hold, .. } => format!("hold until {}: {}", hold.until, hold.reason),
         Command::Release { .. } => "release".to_owned(),

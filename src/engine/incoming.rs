@@ -132,7 +132,10 @@ impl Engine {
     }
 
     fn dispatch(&mut self, name: SecretName, envelope: Envelope) {
-        let emergency = matches!(envelope.command, Command::Rotate { emergency: true, .. });
+        let emergency = matches!(
+            envelope.command,
+            Command::Rotate { emergency: true, .. } | Command::Expose { .. }
+        );
         if matches!(envelope.command, Command::Rotate { emergency: false, .. })
             && let Err(refusal) = self.may_start_by_hand(&name)
         {

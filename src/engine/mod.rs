@@ -18,6 +18,7 @@ pub mod command;
 mod commands;
 pub mod desk;
 mod execute;
+mod expose;
 pub mod gate;
 mod incoming;
 pub mod leader;
@@ -26,6 +27,7 @@ pub mod limits;
 mod loading;
 pub mod managed;
 mod opening;
+pub mod recognition;
 pub mod snapshot;
 mod sweep;
 mod view;
@@ -45,6 +47,7 @@ use crate::engine::gate::{Gate, Leadership, Posts};
 use crate::engine::ledger::{Entry, Ledger};
 use crate::engine::limits::{Limits, Places};
 use crate::engine::managed::Managed;
+use crate::engine::recognition::Recogniser;
 use crate::engine::snapshot::{Health, SecretView, Snapshot};
 use crate::engine::walk::{Progress, Standing, Task, Walk, Walked};
 use crate::engine::world::World;
@@ -129,6 +132,7 @@ pub struct Engine {
     health: Health,
     changed: BTreeSet<SecretName>,
     published: Steady,
+    recogniser: Recogniser,
     views: Arc<BTreeMap<SecretName, Arc<SecretView>>>,
 }
 
@@ -176,6 +180,7 @@ impl Engine {
             },
             changed: BTreeSet::new(),
             published: Steady::default(),
+            recogniser: Recogniser::default(),
             views: Arc::new(BTreeMap::new()),
         };
         for managed in parts.managed {
@@ -194,6 +199,11 @@ impl Engine {
         let secrets = Arc::clone(&self.views);
         let (health, limits) = (self.health.clone(), self.plan_limits());
         Arc::new(Snapshot { at, health, limits, secrets })
+    }
+
+    /// What recognises values of the secrets, from the moment that the records are read.
+    pub fn recogniser(&self) -> Recogniser {
+        self.recogniser.clone()
     }
 
     /// Runs until told to stop; then lets what is under way come to its record.

@@ -105,6 +105,8 @@ reasons! {
     HeldWhileExposed => "held_while_exposed",
     /// A hold is in force.
     Held => "held",
+    /// The version was revoked before: there is nothing left to take away.
+    AlreadyRevoked => "already_revoked",
     /// A person must provide the value.
     ValueNeeded => "value_needed",
     /// The issuer has no API: a person ends the key there, and `resolve NAME retry` confirms it.

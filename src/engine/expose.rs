@@ -1,0 +1,97 @@
+//! A version leaked: what that changes in the record, whoever says so.
+//!
+//! Decides only how the exposure comes into the record and whether a rotation is opened with it in
+//! the same write; what becomes of an exposed version is the rotation's to decide.
+
+use crate::engine::command::{Done, Refusal, RefusalKind};
+use crate::engine::commands::{happen, open, refuse};
+use crate::engine::walk::Walk;
+use crate::model::id::{RotationId, VersionId};
+use crate::model::policy::Lane;
+use crate::model::reason::Reason;
+use crate::model::time::Timestamp;
+use crate::model::version::Stage;
+use crate::rotation::event::Happening;
+use crate::rotation::phase::Phase;
+use crate::rotation::{Rotation, Trigger};
+use crate::store::Stored;
+
+/// Who says that a version leaked, and why.
+pub(super) struct Exposure {
+    pub(super) by: String,
+    pub(super) reason: String,
+}
+
+/// Marks a version as exposed and does at once what its stage asks for. A version that counts as
+/// exposed already changes nothing.
+pub(super) fn expose(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    version: VersionId,
+    exposure: Exposure,
+    now: Timestamp,
+) -> Result<Done, Refusal> {
+    let rotation = &stored.record.rotation;
+    let Some(stage) = rotation.versions.get(&version).map(|found| found.stage) else {
+        let text = format!("there is no {version} of this secret");
+        return Err(refuse(RefusalKind::NotFound, Reason::Refused, text));
+    };
+    if stage == Stage::Revoked {
+        let text = format!("{version} was revoked already: nobody accepts it");
+        return Err(refuse(RefusalKind::Conflict, Reason::AlreadyRevoked, text));
+    }
+    if rotation.is_tainted(version) {
+        return Ok(done(stored, format!("{version} counts as exposed already")));
+    }
+    match stage {
+        Stage::Current => current(walk, stored, exposure, now),
+        _ => {
+            let Exposure { by, .. } = exposure;
+            happen(walk, stored, Happening::Tainted { version, by }, now)?;
+            let text = match stage {
+                Stage::Pending => format!("{version} is exposed: it is dropped, another one made"),
+                _ => format!("{version} is exposed: it goes now"),
+            };
+            Ok(done(stored, text))
+        }
+    }
+}
+
+/// The current version counts as exposed. An open rotation that has not promoted its own version
+/// yet is hurried; otherwise a new one is opened over whatever is open.
+pub(super) fn current(
+    walk: &mut Walk,
+    stored: &mut Stored,
+    exposure: Exposure,
+    now: Timestamp,
+) -> Result<Done, Refusal> {
+    let Exposure { by, reason } = exposure;
+    if let Some(version) = stored.record.rotation.current() {
+        happen(walk, stored, Happening::Tainted { version, by: by.clone() }, now)?;
+    }
+    let rotation = &stored.record.rotation;
+    if !rotation.is_closed() && !has_promoted(rotation) {
+        let text = format!("rotation {} is hurried: emergency lane", rotation.id);
+        return Ok(done(stored, text));
+    }
+    let trigger = Trigger::Emergency { by, reason };
+    let opened = open(walk, stored, trigger, Lane::Emergency, now);
+    // The exposure is recorded in any case; the planner opens the rotation as soon as it may.
+    opened.or_else(|refusal| {
+        let text =
+            format!("noted as exposed; the rotation is opened as soon as it can be: {refusal}");
+        Ok(done(stored, text))
+    })
+}
+
+fn has_promoted(rotation: &Rotation) -> bool {
+    use Phase::{Overlap, Retire, Revoke, Switch};
+    matches!(rotation.phase, Switch { .. } | Overlap { .. } | Retire { .. } | Revoke { .. })
+}
+
+/// The answer, with the rotation that deals with it if one is open.
+fn done(stored: &Stored, text: String) -> Done {
+    let rotation = &stored.record.rotation;
+    let id: Option<RotationId> = (!rotation.is_closed()).then(|| rotation.id.clone());
+    Done { rotation: id, text }
+}
