@@ -218,7 +218,8 @@ impl Daemon {
         let (pipes, ends) = pipes(nothing_yet(&self.clock, self.instance.id()));
         let Daemon { path, config, credentials, logs, login, audit, door, .. } = self;
         let Daemon { clock, entropy, instance, vault, metrics, .. } = self;
-        let parts = Running { config, clock, entropy, instance, vault, metrics, context };
+        let standing = login.status();
+        let parts = Running { config, clock, entropy, instance, vault, metrics, context, standing };
 
         let served = CancellationToken::new();
         let mut servers = JoinSet::new();
@@ -228,13 +229,12 @@ impl Daemon {
 
         let out = CancellationToken::new();
         let mut duties = JoinSet::new();
-        let standing = login.status();
         duties.spawn(login.keep(out.clone()));
         let store = Arc::new(store);
         let ready = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            key = first_contact(&store, &parts, &ends.snapshots, standing) => Some(key),
+            key = first_contact(&store, &parts, &ends.snapshots) => Some(key),
         };
         if let Some(fingerprints) = ready {
             let reloader = Reloader {
@@ -312,6 +312,7 @@ struct Running {
     vault: Arc<Vault>,
     metrics: Metrics,
     context: Context,
+    standing: watch::Receiver<Login>,
 }
 
 impl Running {
@@ -323,6 +324,7 @@ impl Running {
             reload: pipes.asks.clone(),
             metrics: self.metrics.clone(),
             clock: Arc::clone(&self.clock),
+            login: self.standing.clone(),
         }
     }
 
@@ -354,9 +356,11 @@ impl Running {
         let limits = build::limits(&self.config);
         let epoch_seen = Arc::new(AtomicU64::new(0));
         let (leadership, leads) = watch::channel(Err(Reason::NoLease));
+        let (leader, led_by) = watch::channel(None);
         let config = LeaseConfig {
             mount: self.config.vault.mount.clone(),
             instance: self.instance.id().clone(),
+            host: host(),
             ttl: self.config.daemon.lease_ttl,
             effect_timeout: limits.effect_timeout,
         };
@@ -366,6 +370,7 @@ impl Running {
             lease,
             clock: Arc::clone(&self.clock),
             leadership,
+            leader,
             epoch_seen: Arc::clone(&epoch_seen),
             metrics: self.metrics.clone(),
         };
@@ -379,6 +384,7 @@ impl Running {
             fingerprints: memory.fingerprints,
             audit: Box::new(audit),
             leadership: leads,
+            leader: led_by,
             epoch_seen,
             instance: self.instance.id().clone(),
             limits,
@@ -400,8 +406,8 @@ async fn first_contact(
     store: &KvStore,
     parts: &Running,
     snapshots: &watch::Sender<Arc<Snapshot>>,
-    mut login: watch::Receiver<Login>,
 ) -> FingerprintKey {
+    let mut login = parts.standing.clone();
     // Its keeper outlives this, and whether it went well shows in what follows.
     let _ = login.wait_for(|standing| *standing != Login::Starting).await.is_ok();
     loop {
@@ -440,11 +446,19 @@ fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<Snapshot> {
         started_at: at,
         turned_at: at,
         epoch: None,
+        leader: None,
+        lease_until: None,
+        destructive_from: None,
         trouble: Some((Reason::VaultUnreachable, at)),
         loaded: false,
         breaker_open: false,
     };
     Arc::new(Snapshot { at, health, limits: Limits::default(), secrets: Arc::default() })
+}
+
+/// What this machine calls itself.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Tells systemd, if it is there to be told.

@@ -33,6 +33,7 @@ use crate::http::peer::{OPERATOR_HEADER, Peer};
 use crate::model::id::SecretName;
 use crate::model::time::Clock;
 use crate::telemetry::metrics::Metrics;
+use crate::vault::auth::Status as Login;
 
 /// How long a command's answer is waited for: the engine answers when the record is written, which
 /// takes one or two requests to Vault and whatever is queued before.
@@ -70,6 +71,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// For ages, dates and liveness.
     pub clock: Arc<dyn Clock>,
+    /// How the daemon stands with Vault.
+    pub login: watch::Receiver<Login>,
 }
 
 /// The whole API, for the Unix socket: every request must carry a [`Peer`] that is allowed.

@@ -16,7 +16,7 @@ pub(super) async fn all(
     Params(Newer { newer_than }): Params<Newer>,
 ) -> Json<wire::Status> {
     let snapshot = picture(&api, newer_than).await;
-    Json(view::status(&snapshot, api.clock.now()))
+    Json(view::status(&snapshot, &api.login.borrow(), api.clock.now()))
 }
 
 pub(super) async fn one(
@@ -26,7 +26,9 @@ pub(super) async fn one(
 ) -> Result<Json<wire::Detail>, ApiError> {
     let snapshot = picture(&api, newer_than).await;
     match snapshot.secrets.get(&name) {
-        Some(secret) => Ok(Json(view::detail(&snapshot, secret, api.clock.now()))),
+        Some(secret) => {
+            Ok(Json(view::detail(&snapshot, &api.login.borrow(), secret, api.clock.now())))
+        }
         None if !snapshot.health.loaded => Err(ApiError::starting()),
         None => Err(ApiError::no_such_secret(name.as_str(), snapshot.secrets.keys())),
     }
@@ -37,7 +39,7 @@ pub(super) async fn plan(
     Params(Nothing {}): Params<Nothing>,
 ) -> Json<wire::Plan> {
     let snapshot = picture(&api, None).await;
-    Json(view::plan(&snapshot, api.clock.now()))
+    Json(view::plan(&snapshot, &api.login.borrow(), api.clock.now()))
 }
 
 /// The newest snapshot; if one newer than a moment is asked for, waits a bounded time for it.

@@ -36,6 +36,9 @@ fn healthy() -> Health {
         started_at: NOW,
         turned_at: NOW,
         epoch: None,
+        leader: None,
+        lease_until: None,
+        destructive_from: None,
         trouble: None,
         loaded: true,
         breaker_open: false,
@@ -61,6 +64,7 @@ fn api(queue: usize) -> (Api, Ends) {
         reload,
         metrics: Metrics::new("test", NOW),
         clock: Arc::new(Stopped),
+        login: watch::channel(Login::Ok { expires_at: None }).1,
     };
     (api, Ends { commands: commands_end, _reload: reload_end, _snapshots: snapshots_end })
 }

@@ -19,38 +19,65 @@ use crate::rotation::phase::{Outcome, Phase};
 use crate::rotation::retry::Trouble;
 use crate::rotation::{Forced, ForcedRule, Rotation, TargetState, Trigger};
 use crate::store::record::Past;
+use crate::vault::auth::Status as Login;
 
 /// The whole picture.
-pub(super) fn status(snapshot: &Snapshot, now: Timestamp) -> wire::Status {
+pub(super) fn status(snapshot: &Snapshot, login: &Login, now: Timestamp) -> wire::Status {
     let secrets = snapshot.secrets.values().map(|secret| summary(snapshot, secret, now)).collect();
-    wire::Status { now, at: snapshot.at, daemon: daemon(&snapshot.health), secrets }
+    wire::Status { now, at: snapshot.at, daemon: daemon(&snapshot.health, login), secrets }
 }
 
 /// One secret of it.
-pub(super) fn detail(snapshot: &Snapshot, view: &SecretView, now: Timestamp) -> wire::Detail {
+pub(super) fn detail(
+    snapshot: &Snapshot,
+    login: &Login,
+    view: &SecretView,
+    now: Timestamp,
+) -> wire::Detail {
     let secret = secret(snapshot, view, now);
-    wire::Detail { now, at: snapshot.at, daemon: daemon(&snapshot.health), secret }
+    wire::Detail { now, at: snapshot.at, daemon: daemon(&snapshot.health, login), secret }
 }
 
 /// What is planned.
-pub(super) fn plan(snapshot: &Snapshot, now: Timestamp) -> wire::Plan {
+pub(super) fn plan(snapshot: &Snapshot, login: &Login, now: Timestamp) -> wire::Plan {
     let secrets = snapshot.secrets.values().map(|secret| planned(snapshot, secret, now)).collect();
-    wire::Plan { now, at: snapshot.at, daemon: daemon(&snapshot.health), secrets }
+    wire::Plan { now, at: snapshot.at, daemon: daemon(&snapshot.health, login), secrets }
 }
 
-fn daemon(health: &Health) -> wire::Daemon {
+fn daemon(health: &Health, login: &Login) -> wire::Daemon {
     wire::Daemon {
         instance: health.instance.to_string(),
         started_at: health.started_at,
         turned_at: health.turned_at,
         leader: health.epoch.is_some(),
         epoch: health.epoch.map(|epoch| epoch.0),
-        loaded: health.loaded,
-        trouble: health.trouble.map(|(reason, since)| {
-            let wire::Why { code, text } = why(reason);
-            wire::Trouble { code, text, since }
+        led_by: health.leader.as_ref().map(|leader| wire::LedBy {
+            instance: leader.instance.to_string(),
+            host: leader.host.clone(),
+            epoch: leader.epoch.0,
+            since: leader.since,
         }),
+        lease_until: health.lease_until,
+        destructive_from: health.destructive_from,
+        token: token(login),
+        loaded: health.loaded,
+        trouble: health.trouble.map(|(reason, since)| trouble(reason, since)),
     }
+}
+
+fn token(login: &Login) -> wire::Token {
+    match login {
+        Login::Starting => wire::Token { until: None, trouble: None },
+        Login::Ok { expires_at } => wire::Token { until: *expires_at, trouble: None },
+        Login::Failing { since, failure, expires_at } => {
+            wire::Token { until: *expires_at, trouble: Some(trouble(failure.reason, *since)) }
+        }
+    }
+}
+
+fn trouble(reason: Reason, since: Timestamp) -> wire::Trouble {
+    let wire::Why { code, text } = why(reason);
+    wire::Trouble { code, text, since }
 }
 
 fn summary(snapshot: &Snapshot, view: &SecretView, now: Timestamp) -> wire::Summary {

@@ -60,9 +60,39 @@ pub struct Daemon {
     pub leader: bool,
     /// The epoch it acts under, while it does.
     pub epoch: Option<u64>,
+    /// Who leads, as it was seen last: this process or another.
+    pub led_by: Option<LedBy>,
+    /// Until when the lease is certainly its own if it cannot be renewed.
+    pub lease_until: Option<Timestamp>,
+    /// Before this moment nothing is taken away, while it is ahead.
+    pub destructive_from: Option<Timestamp>,
+    /// How it stands with Vault.
+    pub token: Token,
     /// Whether all records were loaded once.
     pub loaded: bool,
     /// What keeps it from acting.
+    pub trouble: Option<Trouble>,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedBy {
+    /// The instance.
+    pub instance: String,
+    /// The machine it runs on, as it calls itself.
+    pub host: Option<String>,
+    /// The epoch it acts under.
+    pub epoch: u64,
+    /// Since when, by its own clock.
+    pub since: Timestamp,
+}
+
+/// Vault's token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// When it ends if it is not renewed; none if it never does, or there is none yet.
+    pub until: Option<Timestamp>,
+    /// What keeps it from being got or renewed, while something does.
     pub trouble: Option<Trouble>,
 }
 

@@ -48,6 +48,14 @@ pub(super) fn dated(now: Timestamp, moment: Timestamp) -> String {
     format!("{} ({})", minute(moment), fine_from(now, moment))
 }
 
+/// The same to the second, for what is soon over: `12:00:11Z (in 11s)`.
+pub(super) fn dated_to_second(now: Timestamp, moment: Timestamp) -> String {
+    if moment.since(now) >= Span(UNITS[0].0) {
+        return dated(now, moment);
+    }
+    format!("{} ({})", second_of_day(moment), fine_from(now, moment))
+}
+
 /// Text of others on one line, without anything that moves a cursor.
 pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -113,25 +113,57 @@ fn text(view: &wire::Status) -> String {
     page
 }
 
-/// How the daemon is, with what keeps it from acting.
+/// How the daemon is, who leads if it does not, what keeps it from acting, and for how long what
+/// it holds is good.
 pub(super) fn daemon(daemon: &wire::Daemon, now: Timestamp) -> String {
     let role = match daemon.epoch {
         Some(epoch) => format!("leads (epoch {epoch})"),
         None => "stands by".into(),
     };
     let up = human::fine(now.since(daemon.started_at));
-    let mut lines = format!("{} {role}, up {up}\n", human::clean(&daemon.instance));
-    if !daemon.loaded {
-        lines.push_str("LOADING: the records have not been read yet\n");
+    let mut lines = vec![format!("{} {role}, up {up}", human::clean(&daemon.instance))];
+    if !daemon.leader {
+        lines.push(leader(daemon.led_by.as_ref(), now));
     }
+    if !daemon.loaded {
+        lines.push("LOADING: the records have not been read yet".into());
+    }
+    let token = &daemon.token;
     if let Some(wire::Trouble { code, text, since }) = &daemon.trouble {
-        lines.push_str(&format!("{code} since {}: {text}\n", human::dated(now, *since)));
+        lines.push(format!("{code} since {}: {text}", human::dated(now, *since)));
+    } else if let Some(wire::Trouble { code, text, since }) = &token.trouble {
+        let since = human::dated(now, *since);
+        lines.push(format!("the token is not renewed since {since}: {code}: {text}"));
+    }
+    if daemon.trouble.is_some() || token.trouble.is_some() {
+        lines.extend(good_for("the lease is ours", daemon.lease_until, now));
+        lines.extend(good_for("Vault's token is valid", token.until, now));
+    }
+    if let Some(from) = daemon.destructive_from.filter(|from| now < *from) {
+        let from = human::dated_to_second(now, from);
+        lines.push(format!("nothing is retired or revoked before {from}:"));
+        lines.push("  effects of the leader before may still be on their way".into());
     }
     if now.since(daemon.turned_at) > ALIVE_WITHIN {
         let ago = human::fine_from(now, daemon.turned_at);
-        lines.push_str(&format!("STALLED: the engine last moved {ago}, this picture is old\n"));
+        lines.push(format!("STALLED: the engine last moved {ago}, this picture is old"));
     }
-    lines
+    lines.join("\n") + "\n"
+}
+
+/// Whom to ask instead.
+fn leader(leader: Option<&wire::LedBy>, now: Timestamp) -> String {
+    let Some(wire::LedBy { instance, host, epoch, since }) = leader else {
+        return "led by nobody, as far as can be seen from here".into();
+    };
+    let host = host.as_ref().map(|host| format!(" on {}", human::clean(host)));
+    let (instance, host) = (human::clean(instance), host.unwrap_or_default());
+    format!("led by {instance}{host} (epoch {epoch}) since {}", human::dated(now, *since))
+}
+
+/// `  the lease is ours until 12:00:11Z (in 11s)`, or that it is no longer so.
+fn good_for(what: &str, until: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    Some(format!("  {what} until {}", human::dated_to_second(now, until?)))
 }
 
 fn row(secret: &wire::Summary, now: Timestamp) -> [String; 6] {

@@ -11,7 +11,7 @@ use crate::model::failure::{Class, Failure};
 use crate::model::id::Epoch;
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Span};
-use crate::store::lease::{Lease, Standing};
+use crate::store::lease::{Holder, Lease, Standing};
 use crate::telemetry::metrics::Metrics;
 
 /// What the keeper of the lease needs.
@@ -22,6 +22,8 @@ pub struct Keeper {
     pub clock: Arc<dyn Clock>,
     /// Where leadership is published; while it is not ours, what is in the way.
     pub leadership: watch::Sender<Result<Leadership, Reason>>,
+    /// Where it is published who leads, for people.
+    pub leader: watch::Sender<Option<Holder>>,
     /// The highest epoch that any record was seen with.
     pub epoch_seen: Arc<AtomicU64>,
     /// What is counted.
@@ -44,6 +46,11 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
             }
         }
         let leadership = standing(&keeper);
+        keeper.leader.send_if_modified(|known| {
+            let news = known.as_ref() != keeper.lease.holder();
+            *known = keeper.lease.holder().cloned();
+            news
+        });
         if leadership.is_some() != led {
             led = leadership.is_some();
             let change = if led { "taken" } else { "lost" };

@@ -61,6 +61,7 @@ use crate::plan::budget::Budget;
 use crate::plan::{self, Start};
 use crate::store::Store;
 use crate::store::audit::AuditSink;
+use crate::store::lease::Holder;
 use crate::telemetry::metrics::Metrics;
 
 /// The longest the loop sleeps: it must show that it lives, and a clock that was set is noticed
@@ -90,6 +91,8 @@ pub struct Parts {
     pub audit: Box<dyn AuditSink>,
     /// Whether we lead; if not, why.
     pub leadership: watch::Receiver<Result<Leadership, Reason>>,
+    /// Who leads, for people.
+    pub leader: watch::Receiver<Option<Holder>>,
     /// The highest epoch that a record was seen with, for whoever keeps the lease.
     pub epoch_seen: Arc<AtomicU64>,
     /// This process.
@@ -128,6 +131,7 @@ pub struct Engine {
     progress: (mpsc::UnboundedSender<Progress>, mpsc::UnboundedReceiver<Progress>),
     budget: Budget,
     breaker: Breaker,
+    leader: watch::Receiver<Option<Holder>>,
     epoch_seen: Arc<AtomicU64>,
     health: Health,
     changed: BTreeSet<SecretName>,
@@ -168,12 +172,16 @@ impl Engine {
             progress: mpsc::unbounded_channel(),
             budget: parts.budget,
             breaker: Breaker::default(),
+            leader: parts.leader,
             epoch_seen: parts.epoch_seen,
             health: Health {
                 instance: parts.instance,
                 started_at,
                 turned_at: started_at,
                 epoch: None,
+                leader: None,
+                lease_until: None,
+                destructive_from: None,
                 trouble: None,
                 loaded: false,
                 breaker_open: false,
@@ -269,6 +277,7 @@ impl Engine {
         }
         self.health.turned_at = now;
         self.world.metrics.loop_turned(now);
+        self.note_leadership(now);
         if !self.health.loaded {
             return;
         }
@@ -292,6 +301,16 @@ impl Engine {
             let start = starts.get(&name).cloned();
             self.set_out(&name, start, now);
         }
+    }
+
+    /// Who leads, and how long what we hold is good for, as moments that people can read.
+    fn note_leadership(&mut self, now: Timestamp) {
+        let steady = self.world.clock.steady();
+        let leadership = self.world.gate.leads_for(Span::ZERO).ok();
+        let ahead = |at: Steady| Some(now + at.since(steady)).filter(|at| *at > now);
+        self.health.leader = self.leader.borrow().clone();
+        self.health.lease_until = leadership.and_then(|held| ahead(held.until));
+        self.health.destructive_from = leadership.and_then(|held| ahead(held.destructive_from));
     }
 
     /// Asks the planner about the secrets that are due.

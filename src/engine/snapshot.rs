@@ -16,6 +16,7 @@ use crate::plan::cadence::Cadence;
 use crate::plan::facts::{Facts, Initial};
 use crate::plan::outlook::{Outlook, outlook};
 use crate::rotation::Rotation;
+use crate::store::lease::Holder;
 use crate::store::record::Past;
 
 /// Everything, at one moment.
@@ -42,6 +43,13 @@ pub struct Health {
     pub turned_at: Timestamp,
     /// The epoch it acts under, while it holds the lease.
     pub epoch: Option<Epoch>,
+    /// Who leads, as it was seen last; none if nobody does, or nobody can tell.
+    pub leader: Option<Holder>,
+    /// Until when the lease is certainly ours if it cannot be renewed, while it is.
+    pub lease_until: Option<Timestamp>,
+    /// Before this moment nothing is taken away, while it is ahead: effects of the leader before
+    /// may still be on their way.
+    pub destructive_from: Option<Timestamp>,
     /// What keeps it from acting, since when; none if Vault answers and the lease is ours.
     pub trouble: Option<(Reason, Timestamp)>,
     /// All records were loaded once.

@@ -46,10 +46,25 @@ pub struct LeaseConfig {
     pub mount: String,
     /// This process; nobody else uses the same one at the same time.
     pub instance: InstanceId,
+    /// The machine it runs on, for people who look for the leader.
+    pub host: String,
     /// How long others wait for us; normally [`TTL`], kept between [`TTL_MIN`] and [`TTL_MAX`].
     pub ttl: Span,
     /// The longest that one effect takes: what a former holder may still have on the wire.
     pub effect_timeout: Span,
+}
+
+/// Who has the lease, for people: nothing is decided by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The machine it runs on, as it calls itself.
+    pub host: Option<String>,
+    /// The epoch it acts under.
+    pub epoch: Epoch,
+    /// Since when it has it, by its own clock.
+    pub since: Timestamp,
 }
 
 /// Leadership as one instance sees it.
@@ -59,12 +74,14 @@ pub struct Lease {
     entropy: Arc<dyn Entropy>,
     at: KvPath,
     me: InstanceId,
+    host: String,
     ttl: Span,
     settles_in: Span,
     state: State,
     due: Steady,
     /// The highest epoch seen anywhere: the next one taken is above it.
     floor: Epoch,
+    holder: Option<Holder>,
 }
 
 /// What a step found.
@@ -125,6 +142,9 @@ struct LeaseDocument {
     schema: u32,
     /// None: released.
     holder: Option<InstanceId>,
+    /// For people, like the moment below.
+    #[serde(default)]
+    host: Option<String>,
     epoch: Epoch,
     /// For people; nobody's clock is compared with it.
     taken_at: Timestamp,
@@ -151,11 +171,13 @@ impl Lease {
             entropy,
             at: KvPath { mount: config.mount, path: "lease".to_owned() },
             me: config.instance,
+            host: config.host,
             ttl,
             settles_in: ttl.plus(config.effect_timeout),
             state: State::Unknown,
             due,
             floor: Epoch::default(),
+            holder: None,
         }
     }
 
@@ -212,6 +234,11 @@ impl Lease {
         })
     }
 
+    /// Who has the lease, as it was seen last.
+    pub fn holder(&self) -> Option<&Holder> {
+        self.holder.as_ref()
+    }
+
     /// Tells of an epoch that stands in a record. If it is above the one held, whoever deleted or
     /// restored the lease's document made its count start again: the next step takes a higher one.
     pub fn saw(&mut self, epoch: Epoch) {
@@ -230,6 +257,7 @@ impl Lease {
         let State::Held(held) = std::mem::replace(&mut self.state, State::Unknown) else {
             return Ok(());
         };
+        self.holder = None;
         let (_, document) = self.document(None, &held)?;
         match self.kv.write(&self.at, &document, held.version).await {
             // Somebody else has it already.
@@ -274,6 +302,11 @@ impl Lease {
             Err(error) => return Err(error.into()),
         };
         let seen = self.clock.steady();
+        self.holder = found.as_ref().and_then(|found| {
+            let instance = found.holder.clone()?;
+            let LeaseDocument { host, epoch, taken_at, .. } = found;
+            Some(Holder { instance, host: host.clone(), epoch: *epoch, since: *taken_at })
+        });
         if let Some(found) = &found {
             self.floor = self.floor.max(found.epoch);
             if found.holder.as_ref().is_none_or(|holder| *holder == self.me) {
@@ -310,6 +343,8 @@ impl Lease {
             return Ok(Standing::Waiting { holder: None });
         };
         self.floor = epoch;
+        let (instance, host) = (self.me.clone(), Some(self.host.clone()));
+        self.holder = Some(Holder { instance, host, epoch, since: taken_at });
         // The former holder's last moment is counted from when this write was confirmed.
         self.state = State::Held(Held { version, taken: self.clock.steady(), ..held });
         self.due = self.after_sent(sent);
@@ -363,6 +398,7 @@ impl Lease {
         let content = LeaseDocument {
             schema: SCHEMA,
             holder: holder.cloned(),
+            host: holder.map(|_| self.host.clone()),
             epoch: held.epoch,
             taken_at: held.taken_at,
             ttl: self.ttl,

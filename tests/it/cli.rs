@@ -8,12 +8,14 @@ use std::time::Duration;
 use http::Method;
 use rotord::engine::command::{Actor, Done, Refusal, RefusalKind};
 use rotord::http::peer::PeerPolicy;
-use rotord::model::id::{RotationId, VersionId};
+use rotord::model::failure::{Class, Failure};
+use rotord::model::id::{InstanceId, RotationId, VersionId};
 use rotord::model::reason::Reason;
 use rotord::model::target::Level;
 use rotord::model::time::Span;
 use rotord::rotation::phase::{Outcome, Phase, Staging, UnwindReason};
 use rotord::store::record::Past;
+use rotord::vault::auth::Status as Login;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -102,14 +104,43 @@ async fn the_tables_fit_into_80_columns() {
 async fn a_daemon_that_cannot_act_says_so_first() {
     let mut snapshot = picture::snapshot();
     snapshot.health.epoch = None;
+    snapshot.health.lease_until = None;
+    snapshot.health.leader.as_mut().unwrap().instance = InstanceId("rotord-2".into());
     snapshot.health.loaded = false;
     snapshot.health.turned_at = picture::NOW - Span::from_secs(95);
     snapshot.health.trouble = Some((Reason::VaultSealed, picture::NOW - Span::from_secs(120)));
     snapshot.secrets = std::sync::Arc::default();
-    let fake = Fake::start_with(Setup { snapshot, ..Setup::default() }).await;
+    let failure = Failure { class: Class::Transient, reason: Reason::VaultSealed };
+    let since = picture::NOW - Span::from_secs(110);
+    let expires_at = Some(picture::NOW + Span::from_secs(3000));
+    let login = Login::Failing { since, failure, expires_at };
+    let fake = Fake::start_with(Setup { snapshot, login, ..Setup::default() }).await;
     let ran = run(&fake, &["status"]).await;
     assert_eq!(ran.exit, 0);
     golden::check("cli/status-trouble.txt", &ran.out);
+    let ran = run(&fake, &["plan"]).await;
+    assert!(ran.out.contains("vault_sealed since"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_leader_says_how_long_it_waits_and_for_how_long_it_leads() {
+    let mut snapshot = picture::snapshot();
+    snapshot.health.destructive_from = Some(picture::NOW + Span::from_secs(22));
+    snapshot.secrets = std::sync::Arc::default();
+    let fake = Fake::start_with(Setup { snapshot: snapshot.clone(), ..Setup::default() }).await;
+    let ran = run(&fake, &["status"]).await;
+    assert!(
+        ran.out.contains(
+            "nothing is retired or revoked before 12:00:22Z (in 22s):\n  effects of the leader \
+             before may still be on their way\n"
+        ),
+        "{}",
+        ran.out
+    );
+    snapshot.health.trouble = Some((Reason::VaultDenied, picture::NOW));
+    fake.show(snapshot);
+    let ran = run(&fake, &["status"]).await;
+    assert!(ran.out.contains("  the lease is ours until 12:00:11Z (in 11s)\n"), "{}", ran.out);
 }
 
 #[tokio::test]

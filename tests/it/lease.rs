@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rotord::model::id::{Epoch, InstanceId};
 use rotord::model::time::{Clock, Entropy, Span, Steady, Timestamp};
 use rotord::store::StoreError;
-use rotord::store::lease::{Lease, LeaseConfig, Standing, TTL, TTL_MAX};
+use rotord::store::lease::{Holder, Lease, LeaseConfig, Standing, TTL, TTL_MAX};
 use rotord::vault::{Kv, KvPath};
 use serde_json::{Value, json};
 
@@ -62,6 +62,7 @@ impl World {
         let config = LeaseConfig {
             mount: "rotord".into(),
             instance: InstanceId(instance.into()),
+            host: "host-a".into(),
             ttl: TTL,
             effect_timeout: EFFECT_TIMEOUT,
         };
@@ -117,6 +118,31 @@ async fn the_first_one_takes_it_and_renews_it() {
         assert_eq!(lease.step().await.unwrap(), held(1));
         assert_eq!(lease.remaining(), full);
     }
+}
+
+#[tokio::test]
+async fn people_are_told_who_has_it_where_and_since_when() {
+    let world = World::new();
+    let (mut a, mut b) = (world.lease("a"), world.lease("b"));
+    assert_eq!(b.holder(), None);
+    a.step().await.unwrap();
+    let since = world.clock.now();
+    assert_eq!(b.step().await.unwrap(), waiting("a"));
+    let (instance, host) = (InstanceId("a".into()), Some("host-a".to_owned()));
+    let holder = Holder { instance, host, epoch: Epoch(1), since };
+    assert_eq!((a.holder(), b.holder()), (Some(&holder), Some(&holder)));
+    a.release().await.unwrap();
+    assert_eq!(a.holder(), None);
+    world.clock.pass(TTL);
+    b.step().await.unwrap();
+    assert_eq!(b.holder().map(|holder| holder.instance.0.as_str()), Some("b"));
+    // What was written before there were names of machines is read as well.
+    let mut document = world.document();
+    document.as_object_mut().unwrap().remove("host");
+    world.overwrite(&document);
+    let mut c = world.lease("c");
+    c.step().await.unwrap();
+    assert_eq!(c.holder().map(|holder| holder.host.clone()), Some(None));
 }
 
 #[tokio::test]
@@ -384,6 +410,7 @@ async fn the_lease_changes_hands_on_a_real_server() {
         let config = LeaseConfig {
             mount: mount.clone(),
             instance: InstanceId(instance.into()),
+            host: "host-a".into(),
             ttl: TTL,
             effect_timeout: EFFECT_TIMEOUT,
         };

@@ -122,6 +122,8 @@ pub enum Status {
         since: Timestamp,
         /// The last failure.
         failure: Failure,
+        /// When the token ends that could not be renewed; none if there is none, or it never does.
+        expires_at: Option<Timestamp>,
     },
 }
 
@@ -217,12 +219,13 @@ impl Keeper {
 
     fn report(&self, failure: Failure) {
         let now = self.vault.clock().now();
+        let expires_at = self.plan.expires_at(self.vault.clock());
         self.status.send_modify(|status| {
             let since = match status {
                 Status::Failing { since, .. } => *since,
                 Status::Starting | Status::Ok { .. } => now,
             };
-            *status = Status::Failing { since, failure };
+            *status = Status::Failing { since, failure, expires_at };
         });
     }
 

@@ -62,6 +62,7 @@ impl Process {
             }
         };
         let (leadership, leads) = watch::channel(Err(Reason::NoLease));
+        let (leader_in, led_by) = watch::channel(None);
         let (commands, commands_in) = mpsc::channel(16);
         let (reloads, reloads_in) = mpsc::channel(1);
         let instance = InstanceId("sim".to_owned());
@@ -71,6 +72,7 @@ impl Process {
         let config = LeaseConfig {
             mount: "rotord".to_owned(),
             instance: instance.clone(),
+            host: "sim".to_owned(),
             // Longer than usual: to renew it every few seconds of virtual hours takes long.
             ttl: Span::from_secs(60),
             effect_timeout: limits.effect_timeout,
@@ -83,6 +85,7 @@ impl Process {
             fingerprints,
             audit: Box::new(SimAudit(Arc::clone(world))),
             leadership: leads,
+            leader: led_by,
             epoch_seen: Arc::clone(&epoch_seen),
             instance,
             limits,
@@ -99,7 +102,7 @@ impl Process {
             turned: Box::new(|| ()),
             stop: stop.clone(),
         };
-        let keeper = Keeper { lease, clock, leadership, epoch_seen, metrics };
+        let keeper = Keeper { lease, clock, leadership, leader: leader_in, epoch_seen, metrics };
         let mut tasks = JoinSet::new();
         tasks.spawn(leader::keep(keeper, stop));
         tasks.spawn(engine.run(doors));

@@ -14,6 +14,7 @@ use rotord::http::unix::{SocketSettings, UnixDoor};
 use rotord::model::material::Material;
 use rotord::model::time::{Clock, Steady, Timestamp};
 use rotord::telemetry::metrics::Metrics;
+use rotord::vault::auth::Status as Login;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -56,6 +57,8 @@ pub(crate) struct Setup {
     pub(crate) policy: PeerPolicy,
     /// What is shown first.
     pub(crate) snapshot: Snapshot,
+    /// How it stands with Vault.
+    pub(crate) login: Login,
 }
 
 impl Default for Setup {
@@ -65,6 +68,7 @@ impl Default for Setup {
             limits: Limits::default(),
             policy: PeerPolicy::of_this_process(None).unwrap(),
             snapshot: picture::snapshot(),
+            login: Login::Ok { expires_at: None },
         }
     }
 }
@@ -107,6 +111,7 @@ impl Fake {
             reload,
             metrics: Metrics::new("0.0.0", picture::NOW),
             clock: Arc::new(Stopped),
+            login: watch::channel(setup.login).1,
         };
         let stop = CancellationToken::new();
         let asked = Arc::new(Mutex::new(Vec::new()));

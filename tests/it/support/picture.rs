@@ -25,6 +25,7 @@ use rotord::rotation::retry::Trouble;
 use rotord::rotation::{
     Forced, ForcedRule, Intent, Outgoing, Rotation, TargetState, Terms, Trigger,
 };
+use rotord::store::lease::Holder;
 use rotord::store::record::Past;
 
 /// 2026-11-22T12:00:00Z.
@@ -59,6 +60,14 @@ pub(crate) fn health() -> Health {
         started_at: NOW - DAY.times(9),
         turned_at: NOW - Span(400),
         epoch: Some(Epoch(12)),
+        leader: Some(Holder {
+            instance: InstanceId("rotord-1".into()),
+            host: Some("host-a".into()),
+            epoch: Epoch(12),
+            since: NOW - DAY.times(9),
+        }),
+        lease_until: Some(NOW + Span::from_secs(11)),
+        destructive_from: None,
         trouble: None,
         loaded: true,
         breaker_open: false,
