@@ -14,7 +14,9 @@ use crate::rotation::effect::Effect;
 use crate::rotation::event::Happening;
 use crate::rotation::phase::{AfterUnwind, Outcome, Phase, Remains, Staging, UnwindReason};
 use crate::rotation::retry::Trouble;
-use crate::rotation::{Rotation, TOMBSTONES_MAX, deadline, decide, lookup, route, targets};
+use crate::rotation::{
+    Outgoing, Rotation, TOMBSTONES_MAX, deadline, decide, lookup, route, targets,
+};
 
 impl Rotation {
     /// Whether the new version can still be taken back.
@@ -166,12 +168,31 @@ impl Rotation {
         }
     }
 
+    /// A signer uses this version. If its overlap was counted already, the signer has fallen back
+    /// to it: what it signs now has yet to arrive, so the overlap counts from the next time that
+    /// every signer has left it. What verifiers were told to drop meanwhile is given back to them.
+    pub(super) fn restart_overlap(&mut self, used: VersionId) {
+        let counted = |o: &&mut Outgoing| o.version == used && o.earliest.is_some();
+        let Some(outgoing) = self.outgoing.iter_mut().find(counted) else { return };
+        outgoing.earliest = None;
+        match &self.phase {
+            Phase::Overlap { current, .. } => self.enter(Phase::Switch { current: *current }),
+            Phase::Retire { current, cleared } if cleared.going().contains(&used) => {
+                self.enter(Phase::Switch { current: *current });
+            }
+            _ => {}
+        }
+    }
+
     /// What was on its way out is gone: close, or go on with what still overlaps.
     pub(super) fn finished(&mut self, current: VersionId, at: Timestamp) {
         self.leaving.clear();
         self.drop_old_tombstones();
         if self.outgoing.is_empty() {
             self.enter(Phase::Closed { outcome: Outcome::Done, at });
+        } else if self.outgoing.iter().any(|outgoing| outgoing.earliest.is_none()) {
+            // A signer fell back to one of them meanwhile.
+            self.enter(Phase::Switch { current });
         } else {
             self.enter(Phase::Overlap { current, switched_at: at });
         }

@@ -19,7 +19,9 @@ pub(super) fn seen(
     at: Timestamp,
 ) -> Result<(), IllegalEvent> {
     let lane = rotation.lane;
+    let used = observation.current;
     let target = find(rotation, name, "seen")?;
+    let used = used.filter(|_| target.terms.role.signs() && target.waived_by.is_none());
     let holds_the_wish = holds(target, &observation);
     target.evidence = Some(after_seeing(target.evidence.as_ref(), observation, at));
     target.asked_at = Some(at);
@@ -30,6 +32,9 @@ pub(super) fn seen(
         let reason = if holds_the_wish { Reason::NotYetApplied } else { Reason::GenerationBehind };
         target.trouble.met(Failure { class: Class::Transient, reason }, lane, at)
     };
+    if let Some(used) = used {
+        rotation.restart_overlap(used);
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::model::version::Version;
 use crate::rotation::lookup::STILL_UNDER_WAY;
 use crate::rotation::phase::{AfterUnwind, Outcome, Phase, Remains, Staging};
 use crate::rotation::retry::{ATTEMPTS_BEFORE_HUMAN, Trouble};
+use crate::rotation::tests::check;
 use crate::rotation::tests::toy::{Holding, Key, Toy};
 use crate::rotation::{Intent, Leaving, Outgoing, Rotation, TargetState};
 
@@ -77,6 +78,11 @@ pub(super) fn canon(toy: &Toy, vault: bool) -> Canon {
     toy.material.hash(&mut mix);
     toy.joined.hash(&mut mix);
     toy.forced.hash(&mut mix);
+    for outgoing in &toy.rotation.outgoing {
+        if let Some(last) = check::last_use(toy, outgoing.version) {
+            ago(&mut mix, last, now, toy.rotation.terms.policy.overlap);
+        }
+    }
     for name in toy.config.keys() {
         name.hash(&mut mix);
     }

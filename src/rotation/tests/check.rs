@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::id::{TargetName, VersionId};
-use crate::model::policy::Kind;
+use crate::model::policy::{Kind, Lane};
 use crate::model::target::TargetTerms;
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
@@ -13,7 +13,7 @@ use crate::rotation::effect::Effect;
 use crate::rotation::event::Happening;
 use crate::rotation::evidence::{has_left, is_settled};
 use crate::rotation::phase::{Outcome, Phase};
-use crate::rotation::tests::toy::Toy;
+use crate::rotation::tests::toy::{Holding, Toy};
 use crate::rotation::{ACCEPTED_MAX, Rotation, TargetState, deadline, route};
 
 /// An effect is ordered at most this often at one instant: probes in a row are the longest
@@ -23,6 +23,7 @@ const ORDERED_MAX: u32 = 4;
 /// What holds after every effect.
 pub(super) fn always(toy: &mut Toy) {
     join(toy);
+    note_use(toy);
     continuity(toy);
 }
 
@@ -57,6 +58,42 @@ fn has_everywhere(toy: &Toy, name: &TargetName, version: VersionId) -> bool {
     let mut before = holding.before.iter().filter(|(_, ends)| *ends > toy.now);
     before.all(|(wanted, _)| wanted.accepted.contains(&version))
         && holding.wanted.accepted.contains(&version)
+}
+
+/// Notes until when signers that nobody ever excused use what they use: up to this moment.
+pub(super) fn note_use(toy: &mut Toy) {
+    let signs = |name: &TargetName| {
+        let target = toy.rotation.targets.get(name).filter(|_| !toy.excused.contains(name));
+        target.is_some_and(|target| target.terms.role.signs())
+    };
+    let mut uses = Vec::new();
+    for (name, Holding { wanted, before }) in toy.held.iter().filter(|(name, _)| signs(name)) {
+        let until = |ends: &Timestamp| (*ends).min(toy.now);
+        let before = before.iter().map(|(wanted, ends)| (wanted.current, until(ends)));
+        let all = before.chain([(wanted.current, toy.now)]);
+        uses.extend(all.filter_map(|(version, until)| Some(((version?, name.clone()), until))));
+    }
+    for (use_of, until) in uses {
+        let last = toy.used_until.entry(use_of).or_insert(until);
+        *last = until.max(*last);
+    }
+}
+
+/// When the last signer used the version, if one did that nobody has excused.
+pub(super) fn last_use(toy: &Toy, version: VersionId) -> Option<Timestamp> {
+    let bound = toy.rotation.bound_targets().filter(|(name, _)| !toy.excused.contains(*name));
+    let uses = bound.map(|(name, _)| (version, name.clone()));
+    uses.filter_map(|use_of| toy.used_until.get(&use_of).copied()).max()
+}
+
+/// The overlap is counted from when the last signer has left a version, however often it came back
+/// to it. One that leaked need not wait, and an emergency makes room without waiting.
+fn overlapped(toy: &Toy, version: VersionId) {
+    let r = &toy.rotation;
+    let waits = r.lane == Lane::Routine && !r.is_tainted(version);
+    let Some(last) = last_use(toy, version).filter(|_| waits) else { return };
+    let over = last + r.terms.policy.overlap;
+    assert!(over <= toy.now, "P4: {version} was used a moment ago\n{}", toy.trace());
 }
 
 /// P1: what somebody uses is accepted by everybody who checks it.
@@ -108,6 +145,7 @@ pub(super) fn before(toy: &Toy, what: &Happening) {
     assert!(!deadline::is_held(r, toy.now), "P5: cleared under a hold\n{}", toy.trace());
     for version in cleared.going() {
         assert!(r.current() != Some(*version), "P5: the current goes\n{}", toy.trace());
+        overlapped(toy, *version);
         for (name, target) in r.bound_targets() {
             let Some(evidence) = cleared.evidence().get(name) else {
                 panic!("P4: nothing from {name}\n{}", toy.trace());

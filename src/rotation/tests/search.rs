@@ -40,11 +40,12 @@ enum Command {
     Waive,
     RemoveTarget,
     AddTarget,
+    FallBack,
     Supersede,
     Repair,
 }
 
-const COMMANDS: [Command; 13] = [
+const COMMANDS: [Command; 14] = [
     Command::TaintCurrent,
     Command::TaintPrevious,
     Command::TaintPending,
@@ -56,6 +57,7 @@ const COMMANDS: [Command; 13] = [
     Command::Waive,
     Command::RemoveTarget,
     Command::AddTarget,
+    Command::FallBack,
     Command::Supersede,
     Command::Repair,
 ];
@@ -120,6 +122,10 @@ impl Command {
                 }
                 let trigger = Trigger::Repair { by: "ada".to_owned() };
                 return toy.open(Lane::Routine, trigger).is_ok();
+            }
+            Command::FallBack => {
+                let overlaps = r.phase.name() == "overlap";
+                return overlaps && toy.fall_back(&name("worker"));
             }
             Command::Release | Command::Abandon => return false,
         }
@@ -270,8 +276,9 @@ fn is_resolvable(toy: &Toy) -> bool {
 
 /// What a person who resolves something can make of this.
 fn tried(toy: &Toy) -> Vec<Toy> {
-    let taints = [Command::TaintCurrent, Command::TaintPrevious, Command::TaintPending];
-    let tries = COMMANDS.into_iter().filter(|command| !taints.contains(command));
+    let none_of_theirs =
+        [Command::TaintCurrent, Command::TaintPrevious, Command::TaintPending, Command::FallBack];
+    let tries = COMMANDS.into_iter().filter(|command| !none_of_theirs.contains(command));
     tries
         .filter_map(|command| {
             let mut toy = toy.clone();

@@ -145,6 +145,66 @@ fn nothing_goes_while_a_signer_still_uses_it() {
 }
 
 #[test]
+fn a_signer_that_falls_back_begins_the_overlap_anew() {
+    let mut toy = overlapping();
+    let first = toy.rotation.outgoing[0].earliest.expect("the overlap has an end");
+    let near = toy.now + Span::from_secs(50);
+    toy.pass(near);
+    assert!(toy.fall_back(&name("worker")), "{}", toy.trace());
+    assert_eq!(toy.rotation.phase.name(), "switch", "{}", toy.trace());
+    assert_eq!(toy.rotation.outgoing[0].earliest, None);
+    toy.run_until(|toy| toy.rotation.phase.name() == "overlap");
+    let worker = &toy.rotation.targets[&name("worker")];
+    let left_at = worker.evidence.as_ref().expect("seen").since + worker.terms.propagation;
+    let second = toy.rotation.outgoing[0].earliest.expect("the overlap has an end");
+    assert!(second > first && second >= left_at + toy.policy.overlap, "{}", toy.trace());
+    toy.run();
+    assert!(toy.rotation.is_closed(), "{}", toy.trace());
+}
+
+#[test]
+fn what_a_signer_falls_back_to_while_it_is_dropped_is_given_back() {
+    let mut toy = webhook();
+    toy.open_next(Lane::Routine);
+    toy.run_until(|toy| toy.rotation.phase.name() == "retire");
+    let told = toy.rotation.generation;
+    let mut observation = match shows(&toy, Level::Proved) {
+        Happening::Seen { observation, .. } => observation,
+        other => unreachable!("{other:?}"),
+    };
+    observation.current = Some(V1);
+    toy.happen(Happening::Seen { target: name("worker"), observation });
+    assert_eq!(toy.rotation.phase.name(), "switch", "{}", toy.trace());
+    for (name, target) in &toy.rotation.targets {
+        assert!(target.wanted.accepted.contains(&V1), "{name}");
+        assert!(target.wanted.generation > told, "{name}");
+    }
+}
+
+#[test]
+fn only_a_signer_that_counts_begins_the_overlap_anew() {
+    let uses_the_old = |toy: &Toy, target: &str| {
+        let wanted = toy.rotation.targets[&name(target)].wanted.clone();
+        let observation = Observation {
+            generation: wanted.generation,
+            accepted: wanted.accepted,
+            current: Some(V1),
+            level: Level::Proved,
+            by: target.to_owned(),
+        };
+        Happening::Seen { target: name(target), observation }
+    };
+    // A pure verifier signs nothing, whatever it says.
+    let mut toy = overlapping();
+    toy.happen(uses_the_old(&toy, "api"));
+    assert_eq!(toy.rotation.phase.name(), "overlap", "{}", toy.trace());
+    // A signer that was excused is not waited for.
+    toy.happen(Happening::Waived { target: name("worker"), by: "ada".to_owned() });
+    toy.happen(uses_the_old(&toy, "worker"));
+    assert_eq!(toy.rotation.phase.name(), "overlap", "{}", toy.trace());
+}
+
+#[test]
 fn what_cannot_be_attested_is_assumed_after_its_propagation_and_not_before() {
     let mut toy = webhook();
     let mut config = toy.config.clone();

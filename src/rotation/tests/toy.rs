@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::capability::{Capabilities, OldDies, OnLost, ValueFrom};
 use crate::model::failure::{Class, Failure};
-use crate::model::id::{KeyId, RotationId, TargetName, VersionId};
+use crate::model::id::{Generation, KeyId, RotationId, TargetName, VersionId};
 use crate::model::policy::{Kind, Lane, Policy, WhenFull};
 use crate::model::reason::Reason;
 use crate::model::target::{Level, Role, TargetTerms, Wanted};
@@ -99,6 +99,10 @@ pub(super) struct Toy {
     pub(super) joined: BTreeSet<TargetName>,
     /// Versions that were taken away by an exception.
     pub(super) forced: BTreeSet<VersionId>,
+    /// Targets that were excused once: what they used then moves no date.
+    pub(super) excused: BTreeSet<TargetName>,
+    /// Until when each version was used by each signer.
+    pub(super) used_until: BTreeMap<(VersionId, TargetName), Timestamp>,
     /// Whether new keys carry our mark and a date.
     pub(super) marks: bool,
     pub(super) dates: bool,
@@ -190,6 +194,8 @@ impl Toy {
             held: BTreeMap::new(),
             joined: BTreeSet::new(),
             forced: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            used_until: BTreeMap::new(),
             marks: true,
             dates: false,
             ordered: BTreeMap::new(),
@@ -327,13 +333,14 @@ impl Toy {
         self.material.retain(|v, _| versions.contains_key(v) || staging == Some(*v));
     }
 
-    fn save(&mut self) {
+    pub(super) fn save(&mut self) {
         self.saved = self.rotation.clone();
     }
 
     /// Lets time pass, with what it does by itself.
     pub(super) fn pass(&mut self, until: Timestamp) {
         self.now = until;
+        check::note_use(self);
         self.ordered.clear();
         for key in self.keys.values_mut() {
             key.alive &= key.dies_at.is_none_or(|dies_at| dies_at > until);
@@ -356,6 +363,7 @@ impl Toy {
         }
         if let Happening::Waived { target, .. } = &event.what {
             self.joined.remove(target);
+            self.excused.insert(target.clone());
         }
         if let Happening::TermsChanged { targets, .. } = &event.what {
             self.config = targets.iter().cloned().collect();
@@ -404,6 +412,31 @@ impl Toy {
         let terms = self.rotation.terms.clone();
         let targets = config.into_iter().collect();
         self.happen(Happening::TermsChanged { terms, targets });
+    }
+
+    /// A signer starts again with what it held before, uses the version before the current one,
+    /// and is seen to. False if there is no such version, or somebody has dropped it.
+    pub(super) fn fall_back(&mut self, target: &TargetName) -> bool {
+        let used = self.rotation.outgoing.iter().map(|outgoing| outgoing.version).max();
+        let kept = |used: &VersionId| {
+            let mut held = self.held.values();
+            held.all(|Holding { wanted, before }| {
+                let all = before.iter().map(|(older, _)| older).chain([wanted]);
+                all.map(|wanted| &wanted.accepted).all(|accepted| accepted.contains(used))
+            })
+        };
+        let Some(used) = used.filter(kept) else { return false };
+        let Some(holding) = self.held.get_mut(target) else { return false };
+        if holding.wanted.current <= Some(used) {
+            return false;
+        }
+        let generation = Generation(holding.wanted.generation.0 - 1);
+        let accepted = holding.wanted.accepted.clone();
+        holding.wanted = Wanted { generation, accepted, current: Some(used) };
+        let outcome = self.execute(&Effect::Observe { target: target.clone() }, true);
+        self.happen(outcome);
+        self.save();
+        true
     }
 
     // ------------------------------------------------------------ what can be seen
