@@ -17,7 +17,7 @@ use crate::model::version::Version;
 use crate::rotation::evidence;
 use crate::rotation::phase::{Outcome, Phase};
 use crate::rotation::retry::Trouble;
-use crate::rotation::{Forced, ForcedRule, Rotation, TargetState, Trigger};
+use crate::rotation::{Forced, ForcedRule, Rotation, TargetState};
 use crate::store::record::Past;
 use crate::vault::auth::Status as Login;
 
@@ -151,12 +151,12 @@ fn run(rotation: &Rotation) -> wire::Run {
     };
     wire::Run {
         id: rotation.id.to_string(),
-        trigger: trigger(&rotation.trigger).into(),
+        trigger: rotation.trigger.name().into(),
         lane: lane(rotation.lane).into(),
         opened_at: rotation.opened_at,
         phase: rotation.phase.name().into(),
         incoming: rotation.incoming().map(|version| version.0),
-        outcome: ended.map(|ended| outcome(ended).into()),
+        outcome: ended.map(|ended| ended.name().into()),
         possible_orphan: ended.is_some_and(leaves_orphan),
     }
 }
@@ -307,10 +307,10 @@ fn failure(failure: &FailureView) -> wire::Failure {
 fn past(past: &Past) -> wire::Past {
     wire::Past {
         id: past.id.to_string(),
-        trigger: trigger(&past.trigger).into(),
+        trigger: past.trigger.name().into(),
         opened_at: past.opened_at,
         closed_at: past.closed_at,
-        outcome: past.outcome.map_or("superseded", outcome).into(),
+        outcome: past.outcome.map_or("superseded", |outcome| outcome.name()).into(),
         possible_orphan: past.outcome.is_some_and(leaves_orphan),
         forced: past.forced.iter().map(forced).collect(),
     }
@@ -346,25 +346,6 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Unwound { .. } => "unwound",
-    }
-}
-
 fn leaves_orphan(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Unwound { possible_orphan: true, .. })
-}
-
-fn trigger(trigger: &Trigger) -> &'static str {
-    match trigger {
-        Trigger::Initial => "initial",
-        Trigger::Adopted { .. } => "adopted",
-        Trigger::Scheduled { .. } => "scheduled",
-        Trigger::MaxAge => "max_age",
-        Trigger::Manual { .. } => "manual",
-        Trigger::Emergency { .. } => "emergency",
-        Trigger::Repair { .. } => "repair",
-    }
 }

@@ -18,7 +18,7 @@ use crate::model::time::Timestamp;
 use crate::plan::Start;
 use crate::rotation::event::{Event, Happening};
 use crate::rotation::open::{Adopted, CannotOpen};
-use crate::rotation::phase::{Outcome, Phase, Staging};
+use crate::rotation::phase::{Phase, Staging};
 use crate::rotation::{Rotation, Trigger};
 use crate::store::{Placed, Revision, Saved, Stored};
 
@@ -77,29 +77,8 @@ pub(super) fn open_planned(
     if let Some(instant) = scheduled {
         stored.record.last_scheduled = instant;
     }
-    world.metrics.rotation_started(trigger_name(&stored.record.rotation.trigger), start.lane);
+    world.metrics.rotation_started(stored.record.rotation.trigger.name(), start.lane);
     Ok(stored)
-}
-
-/// The trigger as it stands in metrics and status.
-pub(super) fn trigger_name(trigger: &Trigger) -> &'static str {
-    match trigger {
-        Trigger::Initial => "initial",
-        Trigger::Adopted { .. } => "adopted",
-        Trigger::Scheduled { .. } => "scheduled",
-        Trigger::MaxAge => "max_age",
-        Trigger::Manual { .. } => "manual",
-        Trigger::Emergency { .. } => "emergency",
-        Trigger::Repair { .. } => "repair",
-    }
-}
-
-/// The outcome as it stands in metrics.
-pub(super) fn outcome_name(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Unwound { .. } => "unwound",
-    }
 }
 
 async fn settle(
@@ -166,7 +145,7 @@ pub(super) fn open(
     lane: Lane,
     now: Timestamp,
 ) -> Result<Done, Refusal> {
-    let kind = trigger_name(&trigger);
+    let kind = trigger.name();
     let id = opening::rotation_id(now, kind);
     let opening = opening::opening(&walk.managed, id, trigger, lane, now);
     let possible_at = opening::possible_from(&stored.record.rotation, now);
@@ -225,7 +204,7 @@ async fn adopt(
     material.check().map_err(weak)?;
     let fingerprint = walk.world.fingerprints.of(&material);
     let trigger = Trigger::Adopted { by: actor.0.clone() };
-    let id = opening::rotation_id(now, trigger_name(&trigger));
+    let id = opening::rotation_id(now, trigger.name());
     let saved = Saved { rotation: id.clone(), key: key.clone(), material };
     let mut version = VersionId(1);
     // Under the number lies what was to be adopted before and never came into a record.

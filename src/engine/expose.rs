@@ -11,9 +11,8 @@ use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
+use crate::rotation::Trigger;
 use crate::rotation::event::Happening;
-use crate::rotation::phase::Phase;
-use crate::rotation::{Rotation, Trigger};
 use crate::store::Stored;
 
 /// Who says that a version leaked, and why.
@@ -70,7 +69,7 @@ pub(super) fn current(
         happen(walk, stored, Happening::Tainted { version, by: by.clone() }, now)?;
     }
     let rotation = &stored.record.rotation;
-    if !rotation.is_closed() && !has_promoted(rotation) {
+    if !rotation.is_closed() && !rotation.phase.has_promoted() {
         let text = format!("rotation {} is hurried: emergency lane", rotation.id);
         return Ok(done(stored, text));
     }
@@ -82,11 +81,6 @@ pub(super) fn current(
             format!("noted as exposed; the rotation is opened as soon as it can be: {refusal}");
         Ok(done(stored, text))
     })
-}
-
-fn has_promoted(rotation: &Rotation) -> bool {
-    use Phase::{Overlap, Retire, Revoke, Switch};
-    matches!(rotation.phase, Switch { .. } | Overlap { .. } | Retire { .. } | Revoke { .. })
 }
 
 /// The answer, with the rotation that deals with it if one is open.

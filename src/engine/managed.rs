@@ -16,7 +16,7 @@ use crate::rotation::Terms;
 pub struct Managed {
     /// Its name.
     pub name: SecretName,
-    /// Words to select it by.
+    /// Words of the people it belongs to: shown, and nothing else.
     pub tags: Vec<String>,
     /// Higher goes first when there is not room for all.
     pub priority: u8,

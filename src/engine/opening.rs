@@ -147,13 +147,7 @@ pub(super) fn tell_planner(facts: &mut Facts<'_>, rotation: &Rotation) {
         tainted_at: version.taint.as_ref().map(|taint| taint.at),
     });
     facts.open = (!rotation.is_closed()).then(|| Open {
-        promoted: matches!(
-            rotation.phase,
-            Phase::Switch { .. }
-                | Phase::Overlap { .. }
-                | Phase::Retire { .. }
-                | Phase::Revoke { .. }
-        ),
+        promoted: rotation.phase.has_promoted(),
         possible_at: possible_at(rotation),
         not_within: not_within(rotation),
     });

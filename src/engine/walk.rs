@@ -211,8 +211,7 @@ impl Walk {
         };
         let what = match &found {
             None => "it is not there any more".to_owned(),
-            Some(found) if found.revision < durable.revision => "it went back in time".to_owned(),
-            Some(found) => match found.record.follows(&durable.record) {
+            Some(found) => match found.follows(durable) {
                 Ok(()) => return Ok(Some(found.clone())),
                 Err(fault) => fault.to_string(),
             },
@@ -365,9 +364,7 @@ impl Walk {
             );
             self.world.metrics.phase_ended(before.phase.name(), at.since(before.opened_at));
             if let Phase::Closed { outcome, .. } = &after.phase {
-                let outcome = commands::outcome_name(outcome);
-                let trigger = commands::trigger_name(&after.trigger);
-                self.world.metrics.rotation_closed(trigger, outcome);
+                self.world.metrics.rotation_closed(after.trigger.name(), outcome.name());
             }
         }
         if let Some(note) = noteworthy {

@@ -5,8 +5,8 @@
 //! retries nothing, and stops at a limit of time and of bytes. Must not know what a request means:
 //! whether repeating it is safe is the driver's to say, and [`NetError`] tells it what is known.
 
-mod answer;
-mod request;
+pub mod answer;
+pub mod request;
 
 #[cfg(test)]
 mod tests;
@@ -20,14 +20,12 @@ use reqwest::redirect;
 use thiserror::Error;
 use url::{Host, Url};
 
-pub use crate::net::answer::Answer;
-use crate::net::answer::retry_after;
-pub use crate::net::request::Request;
-
 use crate::model::failure::{Class, Failure};
 use crate::model::material::SecretBytes;
 use crate::model::reason::Reason;
 use crate::model::time::Span;
+use crate::net::answer::{Answer, retry_after};
+use crate::net::request::Request;
 
 /// Longest a whole exchange takes unless the config says otherwise: issuers that mint answer
 /// within a few seconds, and an effect must end well inside the lease that allowed it.

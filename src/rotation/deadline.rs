@@ -57,7 +57,7 @@ pub(super) fn forced(
 fn judge(rotation: &Rotation, outgoing: &Outgoing, now: Timestamp) -> Option<Deadline> {
     let version = outgoing.version;
     let latest = outgoing.latest?;
-    let rule = rule(rotation, version);
+    let rule = exception_for(rotation, version);
     let ours_to_end = matches!(rule, ForcedRule::Contain | ForcedRule::MaxExposure);
     if ours_to_end && is_held(rotation, now) {
         return Some(Deadline::Held);
@@ -77,7 +77,8 @@ fn judge(rotation: &Rotation, outgoing: &Outgoing, now: Timestamp) -> Option<Dea
     Some(Deadline::Cut(forced(rotation, version, rule, now)))
 }
 
-fn rule(rotation: &Rotation, version: VersionId) -> ForcedRule {
+/// The exception under which a version goes whose deadline has passed.
+fn exception_for(rotation: &Rotation, version: VersionId) -> ForcedRule {
     if rotation.is_tainted(version) {
         return match rotation.terms.policy.on_leak {
             OnLeak::Contain => ForcedRule::Contain,

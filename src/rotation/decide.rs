@@ -191,7 +191,7 @@ fn may_go(rotation: &Rotation, now: Timestamp) -> Vec<VersionId> {
     rotation
         .outgoing
         .iter()
-        .filter(|outgoing| outgoing.earliest.is_some_and(|earliest| earliest <= now))
+        .filter(|outgoing| outgoing.is_over(now))
         .map(|outgoing| outgoing.version)
         .filter(|version| !rotation.leaving.contains_key(version))
         .collect()

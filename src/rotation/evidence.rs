@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::id::{TargetName, VersionId};
 use crate::model::target::{Evidence, Observation};
 use crate::model::time::{Span, Timestamp};
-use crate::rotation::{Forced, Rotation, TargetState};
+use crate::rotation::{Rotation, TargetState};
 
-/// The ground on which versions are taken away: the evidence of every bound target, or the
-/// exception that stood in for it. Only [`clear`] and [`cleared_by_force`] make one.
+/// The ground on which versions are taken away: the evidence of every bound target. Only [`clear`]
+/// makes one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cleared {
@@ -53,16 +53,6 @@ pub fn clear(rotation: &Rotation, going: Vec<VersionId>, now: Timestamp) -> Opti
         evidence.insert(name.clone(), target.evidence.clone()?);
     }
     Some(Cleared { going, evidence, at: now })
-}
-
-/// The ground for versions that were cut: the exception is in the rotation's `forced`, and the
-/// evidence there is stands beside it.
-pub fn cleared_by_force(rotation: &Rotation, forced: &[Forced], now: Timestamp) -> Cleared {
-    let evidence = rotation
-        .bound_targets()
-        .filter_map(|(name, target)| Some((name.clone(), target.evidence.clone()?)))
-        .collect();
-    Cleared { going: forced.iter().map(|f| f.version).collect(), evidence, at: now }
 }
 
 /// Whether the target was seen to hold what it must, as well attested as its terms ask.

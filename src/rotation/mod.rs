@@ -103,6 +103,21 @@ pub enum Trigger {
     },
 }
 
+impl Trigger {
+    /// Its name in metrics, status and a rotation's id.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Trigger::Initial => "initial",
+            Trigger::Adopted { .. } => "adopted",
+            Trigger::Scheduled { .. } => "scheduled",
+            Trigger::MaxAge => "max_age",
+            Trigger::Manual { .. } => "manual",
+            Trigger::Emergency { .. } => "emergency",
+            Trigger::Repair { .. } => "repair",
+        }
+    }
+}
+
 /// What a rotation was opened under. Frozen: a config change reaches the next rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

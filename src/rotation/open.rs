@@ -113,17 +113,10 @@ impl Rotation {
         if !self.is_closed() {
             let may_supersede = opening.lane == Lane::Emergency
                 || matches!(opening.trigger, Trigger::Repair { .. });
-            let promoted = matches!(
-                self.phase,
-                Phase::Switch { .. }
-                    | Phase::Overlap { .. }
-                    | Phase::Retire { .. }
-                    | Phase::Revoke { .. }
-            );
             if !may_supersede {
                 return Err(CannotOpen::Open(self.id.clone()));
             }
-            if !promoted {
+            if !self.phase.has_promoted() {
                 return Err(CannotOpen::NotPromoted(self.id.clone()));
             }
         }

@@ -183,6 +183,16 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Its name in metrics and status.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Unwound { .. } => "unwound",
+        }
+    }
+}
+
 impl Phase {
     /// The version that is being brought in, as long as it is not current.
     pub fn incoming(&self) -> Option<VersionId> {
@@ -194,6 +204,12 @@ impl Phase {
             Phase::Stage { version, step: Staging::Place } => Some(*version),
             _ => None,
         }
+    }
+
+    /// Whether the new version is current, and older ones may still be on their way out.
+    pub fn has_promoted(&self) -> bool {
+        use Phase::{Overlap, Retire, Revoke, Switch};
+        matches!(self, Switch { .. } | Overlap { .. } | Retire { .. } | Revoke { .. })
     }
 
     /// The phase's name as it stands in records, status and metrics.

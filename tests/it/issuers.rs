@@ -215,7 +215,8 @@ async fn a_list_tells_when_a_key_was_made_and_last_used() {
     let base = format!("http://{}", service.address).parse().unwrap();
     let client = net::Client::new(&net::Settings::new(base)).unwrap();
     let bearer = format!("Bearer {}", minted.material.value().unwrap().expose_str().unwrap());
-    let request = net::Request::new(Method::POST, "/work").header("authorization", &bearer);
+    let request =
+        net::request::Request::new(Method::POST, "/work").header("authorization", &bearer);
     assert_eq!(client.send(request).await.unwrap().status, StatusCode::OK);
     assert!(issuer.list().await.unwrap()[0].last_used_at.is_some());
 }

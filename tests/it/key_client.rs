@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rotord::driver::issuer::http::preset::Preset;
 use rotord::driver::issuer::http::{Fixed, HttpIssuer, Settings};
 use rotord::driver::issuer::{Issuer, Minted};
-use rotord::driver::target::vault_kv::{self, Acks, Fields, VaultKv};
+use rotord::driver::target::vault_kv::acks::Acks;
+use rotord::driver::target::vault_kv::{self, Fields, VaultKv};
 use rotord::driver::target::{Given, Nonce, Order, Target};
 use rotord::model::id::{Generation, RotationId, SecretName, TargetName, VersionId};
 use rotord::model::material::SecretBytes;
@@ -148,7 +149,7 @@ async fn a_key_that_is_ended_too_early_shows_in_both_counts() {
 
     let base = format!("http://{}", scene.service.address).parse().unwrap();
     let client = net::Client::new(&net::Settings::new(base)).unwrap();
-    let stats = client.send(net::Request::new(http::Method::GET, "/stats")).await.unwrap();
+    let stats = client.send(net::request::Request::new(http::Method::GET, "/stats")).await.unwrap();
     let stats: serde_json::Value = serde_json::from_slice(stats.body.expose()).unwrap();
     assert_eq!((&stats["accepted"], &stats["rejected"]), (&json!(1), &json!(1)));
     assert_eq!(stats["keys"]["key-1"], json!({ "alive": false, "accepted": 1, "rejected": 1 }));

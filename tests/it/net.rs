@@ -4,7 +4,8 @@ use http::Method;
 use rotord::model::failure::Class;
 use rotord::model::material::SecretBytes;
 use rotord::model::reason::Reason;
-use rotord::net::{Client, Request, Settings};
+use rotord::net::request::Request;
+use rotord::net::{Client, Settings};
 
 use crate::support::bao::Bao;
 

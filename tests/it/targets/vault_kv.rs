@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use rotord::driver::target::vault_kv::{Acks, Fields, Settings, VaultKv};
+use rotord::driver::target::vault_kv::acks::Acks;
+use rotord::driver::target::vault_kv::{Fields, Settings, VaultKv};
 use rotord::driver::target::{Given, Target};
 use rotord::model::failure::Class;
 use rotord::model::id::VersionId;

@@ -7,7 +7,8 @@ use crate::driver::issuer::http::pointer::{Answered, Pointer};
 use crate::model::failure::Class;
 use crate::model::id::KeyId;
 use crate::model::reason::Reason;
-use crate::net::{Answer, NetError};
+use crate::net::NetError;
+use crate::net::answer::Answer;
 
 /// Longest id of a key that is believed: ids stand in records, URLs and status.
 const KEY_ID_LEN_MAX: usize = 512;

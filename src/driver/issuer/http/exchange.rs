@@ -16,7 +16,8 @@ use crate::driver::issuer::http::parts::{AuthValue, Body, Call};
 use crate::driver::issuer::http::template::{Filling, Unfilled};
 use crate::model::material::SecretBytes;
 use crate::model::reason::Reason;
-use crate::net::{Answer, Request};
+use crate::net::answer::Answer;
+use crate::net::request::Request;
 
 impl HttpIssuer {
     /// Sends a call.

@@ -18,7 +18,7 @@ use crate::model::capability::ValueFrom;
 use crate::model::id::KeyId;
 use crate::model::material::{Material, SecretBytes, VALUE_FIELD};
 use crate::model::reason::Reason;
-use crate::net::Answer;
+use crate::net::answer::Answer;
 
 impl HttpIssuer {
     /// Sends `mint` or `roll` and takes from the answer what the preset says is in it.

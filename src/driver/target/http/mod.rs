@@ -132,7 +132,7 @@ impl Http {
     }
 
     /// One signed request. Written anew for each instance: a body is wiped when it was sent.
-    fn request(&self, order: &Order<'_>, kind: Kind) -> Result<net::Request, DriverError> {
+    fn request(&self, order: &Order<'_>, kind: Kind) -> Result<net::request::Request, DriverError> {
         let environment = self.settings.environment.as_str();
         let message = Message {
             kind,
@@ -149,7 +149,7 @@ impl Http {
         let id = wire::message_id(order, environment, kind);
         let headers =
             self.channel.sign(|keys| signing::headers(keys, &id, order.now, body.expose()))?;
-        let request = net::Request::new(http::Method::POST, "");
+        let request = net::request::Request::new(http::Method::POST, "");
         let request = headers.iter().fold(request, |r, (name, value)| r.header(name, value));
         Ok(request.body("application/json", body))
     }
@@ -242,7 +242,7 @@ fn missing(failed: &[(&str, DriverError)], nobody_answered: bool) -> DriverError
     }
 }
 
-fn refused(answer: net::Answer) -> DriverError {
+fn refused(answer: net::answer::Answer) -> DriverError {
     match answer.success() {
         Err(error) => of_net(error),
         Ok(_) => DriverError::refused(Reason::BadAnswer, "only 200 and 202 are answers to a push"),

@@ -14,7 +14,7 @@
 //! `rotord` marks the document as ours; `since` is the first KV version that may hold a value of
 //! the secret, so that [`Target::purge`] knows where a person's own history ends.
 
-mod acks;
+pub mod acks;
 mod content;
 mod history;
 
@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use serde::Deserialize;
 
-pub use self::acks::Acks;
+use self::acks::Acks;
 use self::content::{Content, Node, Owner, Projection};
 use self::history::Past;
 use crate::driver::error::DriverError;
