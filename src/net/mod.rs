@@ -190,7 +190,7 @@ impl Client {
     }
 
     /// Sends a request once and reads its answer whole. Any status is an answer, except a
-    /// redirect, 429, and 503 with `Retry-After`, which are errors.
+    /// redirect (304 is none), 429, and 503 with `Retry-After`, which are errors.
     ///
     /// # Errors
     /// [`NetError`], which says whether the request may have been carried out.
@@ -206,7 +206,8 @@ impl Client {
         }
         let answer = call.send().await.map_err(|error| exchange.lost(&error))?;
         let status = answer.status();
-        if status.is_redirection() {
+        // 304 points nowhere: it is what a conditional request asks for.
+        if status.is_redirection() && status != http::StatusCode::NOT_MODIFIED {
             let what = format!("answered {} and points elsewhere", status.as_u16());
             return Err(exchange.refused(Reason::Redirected, what));
         }

@@ -79,6 +79,14 @@ async fn any_status_is_an_answer_with_its_headers_and_body() {
 }
 
 #[tokio::test]
+async fn not_modified_points_nowhere_and_is_an_answer() {
+    let server = Server::start("HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n", Then::Close);
+    let answer = server.await.ask(Method::GET).await.unwrap();
+    assert_eq!(answer.status, 304);
+    assert!(answer.success().is_err(), "it has no content");
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let other = Server::start(answer("200 OK", "stolen"), Then::Close).await;
     let head = format!("307 Temporary Redirect\r\nlocation: http://{}/x", other.at);

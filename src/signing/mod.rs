@@ -5,10 +5,14 @@
 //!
 //! One request carries two schemes side by side, so that a receiver may check whichever it has a
 //! library for: [`standard`] (Standard Webhooks, several signatures) and [`xpi`] (one signature).
+//! What only comes in has the schemes of those who send it: [`hub`], [`ecdsa`], [`token`].
 
+pub mod ecdsa;
+pub mod hub;
 pub mod key;
 pub mod proof;
 pub mod standard;
+pub mod token;
 pub mod xpi;
 
 use aws_lc_rs::constant_time;

@@ -42,21 +42,25 @@ fn check(
 }
 
 #[derive(Deserialize)]
-struct Vector {
+pub(super) struct Vector {
     scheme: String,
-    secret: Option<String>,
+    pub(super) secret: Option<String>,
     id: Option<String>,
-    timestamp: Option<serde_json::Value>,
-    body: Option<String>,
-    header: Option<std::collections::BTreeMap<String, String>>,
+    pub(super) timestamp: Option<serde_json::Value>,
+    pub(super) body: Option<String>,
+    pub(super) header: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// The published vectors of one scheme.
+pub(super) fn vectors(scheme: &str) -> Vec<Vector> {
+    let text = include_str!("../../tests/fixtures/signing.json");
+    let vectors: Vec<Vector> = serde_json::from_str(text).unwrap();
+    vectors.into_iter().filter(|vector| vector.scheme == scheme).collect()
 }
 
 #[test]
 fn published_standard_webhooks_vectors_are_made_and_verified() {
-    let text = include_str!("../../tests/fixtures/signing.json");
-    let vectors: Vec<Vector> = serde_json::from_str(text).unwrap();
-    let ours: Vec<Vector> =
-        vectors.into_iter().filter(|v| v.scheme == "standard-webhooks-v1").collect();
+    let ours = vectors("standard-webhooks-v1");
     assert_eq!(ours.len(), 3);
     for vector in ours {
         let keys = [key(&vector.secret.unwrap())];
