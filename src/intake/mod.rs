@@ -6,6 +6,10 @@
 //!
 //! [`Alert`]: crate::incident::alert::Alert
 
+pub mod keyring;
+pub mod poll;
+mod reading;
+
 use async_trait::async_trait;
 use http::{HeaderMap, Method, StatusCode};
 

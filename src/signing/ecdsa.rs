@@ -117,8 +117,7 @@ mod tests {
 
     #[test]
     fn each_curve_is_taken_with_sha_256() {
-        let all =
-            [made_by_openssl!("p256"), made_by_openssl!("p384"), made_by_openssl!("p521")];
+        let all = [made_by_openssl!("p256"), made_by_openssl!("p384"), made_by_openssl!("p521")];
         for (place, (pem, signature)) in all.iter().enumerate() {
             let key = PublicKey::from_pem(pem).unwrap();
             assert_eq!(key.verify(signature, BODY), Ok(()));
