@@ -28,6 +28,7 @@ mod loading;
 pub mod managed;
 mod opening;
 pub mod recognition;
+pub mod scan;
 pub mod snapshot;
 mod sweep;
 mod view;

@@ -1,0 +1,3 @@
+//! Looking for live values in text.
+pub mod search;
+pub mod tokens;
