@@ -9,6 +9,7 @@
 pub mod keyring;
 pub mod poll;
 mod reading;
+pub mod report;
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method, StatusCode};

@@ -92,11 +92,16 @@ impl Clue {
 impl ValueDigest {
     /// Computes the digest of a value.
     pub fn of(form: Form, value: &SecretBytes) -> ValueDigest {
+        ValueDigest::of_bytes(form, value.expose())
+    }
+
+    /// Computes the digest of bytes that stand in somebody else's text and may be a value.
+    pub fn of_bytes(form: Form, value: &[u8]) -> ValueDigest {
         let bytes = match form {
-            Form::Sha256 => sha256(&[value.expose()]),
-            Form::Ggshield => sha256(&[value.expose(), b",", GGSHIELD_MATCH_TYPE]),
+            Form::Sha256 => sha256(&[value]),
+            Form::Ggshield => sha256(&[value, b",", GGSHIELD_MATCH_TYPE]),
             Form::Sha1 => {
-                digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, value.expose()).as_ref().to_vec()
+                digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, value).as_ref().to_vec()
             }
             Form::Hmsl => hmsl(value),
         };
@@ -193,11 +198,11 @@ fn sha256(parts: &[&[u8]]) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-fn hmsl(value: &SecretBytes) -> Vec<u8> {
+fn hmsl(value: &[u8]) -> Vec<u8> {
     let salt = sha256(&[HMSL_SALT]);
     let mut out = vec![0; 32];
     let params = scrypt::Params::new(11, 8, 1).expect("GitGuardian's numbers are legal");
-    scrypt::scrypt(value.expose(), &salt, &params, &mut out).expect("32 bytes are a legal length");
+    scrypt::scrypt(value, &salt, &params, &mut out).expect("32 bytes are a legal length");
     out
 }
 

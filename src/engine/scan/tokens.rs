@@ -6,7 +6,7 @@
 //! length that some version of a managed secret has.
 
 /// Longest candidate: no key that is a single word is longer than a GitHub App's token.
-const LENGTH_MAX: usize = 512;
+pub const LENGTH_MAX: usize = 512;
 
 /// The lengths that candidates may have.
 #[derive(Clone, Debug)]
