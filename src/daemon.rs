@@ -28,8 +28,11 @@ use crate::driver::registry::{Channels, Context};
 use crate::driver::secret_ref::Secrets;
 use crate::engine::clock::{SystemClock, SystemEntropy};
 use crate::engine::command::{Envelope, QUEUE_LEN};
+use crate::engine::desk::DeskHandle;
 use crate::engine::leader::{self, Keeper as LeaseKeeper};
 use crate::engine::managed::Managed;
+use crate::engine::recognition::Recogniser;
+use crate::engine::scan::Scanner;
 use crate::engine::snapshot::{Health, Snapshot};
 use crate::engine::{Doors, Engine, Parts};
 use crate::http::limits::Limits as HttpLimits;
@@ -219,18 +222,29 @@ impl Daemon {
         let Daemon { path, config, credentials, logs, login, audit, door, .. } = self;
         let Daemon { clock, entropy, instance, vault, metrics, .. } = self;
         let standing = login.status();
-        let parts = Running { config, clock, entropy, instance, vault, metrics, context, standing };
+        let store = Arc::new(store);
+        let recogniser = Recogniser::default();
+        let parts = Running {
+            config,
+            clock,
+            entropy,
+            instance,
+            vault,
+            metrics,
+            context,
+            standing,
+            recogniser,
+        };
 
         let served = CancellationToken::new();
         let mut servers = JoinSet::new();
-        let router = api::router(parts.api(&pipes));
+        let router = api::router(parts.api(&pipes, Arc::<KvStore>::clone(&store)));
         servers.spawn(server::serve(door, router, HttpLimits::default(), served.clone()));
         notify(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
 
         let out = CancellationToken::new();
         let mut duties = JoinSet::new();
         duties.spawn(login.keep(out.clone()));
-        let store = Arc::new(store);
         let ready = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -273,6 +287,7 @@ struct Pipes {
     asks: mpsc::Sender<Reload>,
     reloads: mpsc::Sender<Vec<Managed>>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    desk: DeskHandle,
 }
 
 /// The ends that the engine and the reloader hold.
@@ -294,7 +309,8 @@ fn pipes(first: Arc<Snapshot>) -> (Pipes, Ends) {
         reloads: reloads_end,
         snapshots: snapshots_end,
     };
-    (Pipes { commands, asks, reloads, snapshots }, ends)
+    let (desk, _) = DeskHandle::new();
+    (Pipes { commands, asks, reloads, snapshots, desk }, ends)
 }
 
 /// What lies in Vault and the engine remembers by.
@@ -313,14 +329,20 @@ struct Running {
     metrics: Metrics,
     context: Context,
     standing: watch::Receiver<Login>,
+    recogniser: Recogniser,
 }
 
 impl Running {
-    fn api(&self, pipes: &Pipes) -> Api {
+    fn api(&self, pipes: &Pipes, store: Arc<dyn Store>) -> Api {
+        let (snapshots, clock) = (pipes.snapshots.clone(), Arc::clone(&self.clock));
+        let scanner = Scanner::new(store, snapshots, self.recogniser.clone(), clock);
         let handle =
             Handle { commands: pipes.commands.clone(), snapshots: pipes.snapshots.clone() };
         Api {
             handle,
+            desk: pipes.desk.clone(),
+            recogniser: self.recogniser.clone(),
+            scanner: Arc::new(scanner),
             reload: pipes.asks.clone(),
             metrics: self.metrics.clone(),
             clock: Arc::clone(&self.clock),

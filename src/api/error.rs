@@ -9,12 +9,15 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::api::{REPLY_WITHIN, wire};
 use crate::engine::command::{Refusal, RefusalKind};
+use crate::engine::scan::ScanError;
 use crate::http::body::BodyError;
 use crate::model::id::SecretName;
 use crate::model::time::Span;
 
 /// The name in the path is no secret of ours.
 pub const NO_SUCH_SECRET: &str = "no_such_secret";
+/// The scan has ended, or nobody used it for a while.
+pub const NO_SUCH_SCAN: &str = "no_such_scan";
 /// The path means nothing.
 pub const NO_SUCH_PATH: &str = "no_such_path";
 /// The path cannot be asked this way.
@@ -137,6 +140,19 @@ impl ApiError {
             Span::from(REPLY_WITHIN)
         );
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, OUTCOME_UNKNOWN, text)
+    }
+
+    /// A scan cannot be begun or gone on with.
+    pub(super) fn scan(error: &ScanError) -> ApiError {
+        let (status, code) = match error {
+            ScanError::TooMany => (StatusCode::TOO_MANY_REQUESTS, BUSY),
+            ScanError::Over => (StatusCode::NOT_FOUND, NO_SUCH_SCAN),
+            ScanError::Starting => (StatusCode::SERVICE_UNAVAILABLE, STARTING),
+            ScanError::Store(error) => {
+                (StatusCode::SERVICE_UNAVAILABLE, error.failure().reason.code())
+            }
+        };
+        ApiError::new(status, code, error.to_string())
     }
 
     pub(super) fn defect() -> ApiError {

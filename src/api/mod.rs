@@ -7,6 +7,7 @@
 pub mod error;
 pub mod wire;
 
+mod alerts;
 mod command;
 mod health;
 mod params;
@@ -28,6 +29,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::error::ApiError;
 use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKind};
+use crate::engine::desk::DeskHandle;
+use crate::engine::recognition::Recogniser;
+use crate::engine::scan::Scanner;
 use crate::engine::snapshot::Snapshot;
 use crate::http::peer::{OPERATOR_HEADER, Peer};
 use crate::model::id::SecretName;
@@ -65,6 +69,12 @@ pub struct Reload {
 pub struct Api {
     /// The engine.
     pub handle: Handle,
+    /// Where alerts go.
+    pub desk: DeskHandle,
+    /// What recognises values.
+    pub recogniser: Recogniser,
+    /// What looks for values in text.
+    pub scanner: Arc<Scanner>,
     /// Whoever reads the config; a queue of one is enough.
     pub reload: mpsc::Sender<Reload>,
     /// What `/metrics` shows.
@@ -87,6 +97,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/secrets/{name}/adopt", post(command::adopt))
         .route("/v1/secrets/{name}/provide", post(command::provide))
         .route("/v1/secrets/{name}/resolve", post(command::resolve))
+        .route("/v1/alerts", post(alerts::report))
+        .route("/v1/scans", post(alerts::begin))
+        .route("/v1/scans/{scan}/pieces", post(alerts::piece))
+        .route("/v1/scans/{scan}/report", post(alerts::report_scan))
+        .route("/v1/scans/{scan}/end", post(alerts::end))
         .route("/v1/reload", post(command::reload))
         .route("/v1/health/live", get(health::live))
         .route("/v1/health/ready", get(health::ready))

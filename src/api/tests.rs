@@ -15,6 +15,7 @@ use crate::http::peer::Identity;
 use crate::model::id::InstanceId;
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Steady, Timestamp};
+use crate::store::memory::MemoryStore;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
@@ -59,12 +60,23 @@ fn api(queue: usize) -> (Api, Ends) {
     let limits = crate::plan::Limits::default();
     let snapshot = Snapshot { at: NOW, health: healthy(), limits, secrets };
     let (snapshots_end, snapshots) = watch::channel(Arc::new(snapshot));
+    let (desk, recogniser) = (DeskHandle::new().0, Recogniser::default());
+    let clock: Arc<dyn Clock> = Arc::new(Stopped);
+    let scanner = Scanner::new(
+        Arc::new(MemoryStore::new()),
+        snapshots.clone(),
+        recogniser.clone(),
+        Arc::clone(&clock),
+    );
     let api = Api {
         handle: Handle { commands, snapshots },
+        desk,
+        recogniser,
+        scanner: Arc::new(scanner),
         reload,
         metrics: Metrics::new("test", NOW),
-        clock: Arc::new(Stopped),
         login: watch::channel(Login::Ok { expires_at: None }).1,
+        clock,
     };
     (api, Ends { commands: commands_end, _reload: reload_end, _snapshots: snapshots_end })
 }

@@ -4,6 +4,8 @@
 //! plain strings here, so that an older reader understands a newer daemon. `docs/api.md` is the
 //! same in prose.
 
+pub mod alerts;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::time::{Span, Timestamp};

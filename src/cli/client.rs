@@ -24,6 +24,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Longer than the daemon waits for its engine, so that the daemon is the one to say it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(REPLY_WITHIN.as_secs() + 10);
 
+/// Ten thousand values come from a Vault nearby in some seconds; the daemon's own limit is below.
+const SCAN_BEGINS_WITHIN: Duration = Duration::from_secs(60);
+
 /// Largest answer taken: the status of ten thousand secrets is below a fifth of it.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -97,6 +100,53 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .body(Bytes::from_owner(Wiped(value)));
         self.answer(request).await
+    }
+
+    /// Hands findings in, or only asks whose they are.
+    pub(super) async fn alert(
+        &self,
+        alert: &wire::alerts::Alert,
+        source: &str,
+        dry_run: bool,
+    ) -> Result<wire::alerts::Verdicts, CliError> {
+        let dry_run = dry_run.then_some("true");
+        let params = [("source", Some(source)), ("dry_run", dry_run)];
+        self.answer(self.request(Method::POST, "v1/alerts", &params).json(alert)).await
+    }
+
+    /// Begins a scan.
+    pub(super) async fn begin_scan(&self) -> Result<wire::alerts::Begun, CliError> {
+        // Every live value is fetched from Vault first.
+        let request = self.request(Method::POST, "v1/scans", &[]);
+        self.answer(request.timeout(SCAN_BEGINS_WITHIN)).await
+    }
+
+    /// Has one piece of text looked at.
+    pub(super) async fn piece(
+        &self,
+        scan: u64,
+        seen: usize,
+        text: Bytes,
+    ) -> Result<wire::alerts::Piece, CliError> {
+        let seen = seen.to_string();
+        let path = format!("v1/scans/{scan}/pieces");
+        let request = self.request(Method::POST, &path, &[("seen", Some(&seen))]);
+        self.answer(request.body(text)).await
+    }
+
+    /// Has what a scan found judged.
+    pub(super) async fn report_scan(
+        &self,
+        scan: u64,
+        sightings: &wire::alerts::Sightings,
+    ) -> Result<wire::alerts::Verdicts, CliError> {
+        let path = format!("v1/scans/{scan}/report");
+        self.answer(self.request(Method::POST, &path, &[]).json(sightings)).await
+    }
+
+    /// Ends a scan.
+    pub(super) async fn end_scan(&self, scan: u64) -> Result<wire::Done, CliError> {
+        self.answer(self.request(Method::POST, &format!("v1/scans/{scan}/end"), &[])).await
     }
 
     /// Has the config read again.

@@ -33,6 +33,8 @@ pub(super) enum Exit {
     Denied = 8,
     /// It may or may not have happened: look before trying again.
     Unknown = 9,
+    /// A value of ours was found, and the caller wanted to fail on it.
+    Found = 10,
     /// The config is wrong (EX_CONFIG of sysexits.h): starting again does not mend it.
     Config = 78,
 }

@@ -5,6 +5,7 @@
 //! [`exit`], and `docs/cli.md` is the reference.
 
 mod adopt;
+mod alert;
 mod check;
 mod client;
 mod completions;
@@ -22,6 +23,7 @@ mod reload;
 mod resolve;
 mod rotate;
 mod run;
+mod scan;
 mod status;
 mod table;
 mod value;
@@ -54,7 +56,8 @@ Examples:
 
 Exit codes:
   0 done  1 failed  2 usage  3 not found  4 refused  5 needs a person
-  6 no daemon  7 unavailable  8 denied  9 outcome unknown  78 config";
+  6 no daemon  7 unavailable  8 denied  9 outcome unknown  10 found (--fail-on-match)
+  78 config";
 
 /// Rotates API keys and webhook secrets, and takes the old ones away on evidence.
 #[derive(Debug, Parser)]
@@ -90,6 +93,8 @@ enum Asking {
     Adopt(adopt::Adopt),
     Provide(provide::Provide),
     Resolve(resolve::Resolve),
+    Alert(alert::Alert),
+    Scan(scan::Scan),
     Reload(reload::Reload),
 }
 
@@ -159,6 +164,8 @@ impl Asking {
             Asking::Adopt(adopt) => adopt.act(daemon, out).await,
             Asking::Provide(provide) => provide.act(daemon, out).await,
             Asking::Resolve(resolve) => resolve.act(daemon, out).await,
+            Asking::Alert(alert) => alert.act(daemon, out).await,
+            Asking::Scan(scan) => scan.act(daemon, out).await,
             Asking::Reload(reload) => reload.act(daemon, out).await,
         }
     }

@@ -104,6 +104,58 @@ impl Action {
     }
 }
 
+impl Action {
+    /// The stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            Action::Rotate => "rotate",
+            Action::Retire => "retire",
+            Action::Remint => "remint",
+            Action::Join => "join",
+            Action::AlreadyRevoked => "already_revoked",
+            Action::Note => "note",
+            Action::Ask(_) => "ask",
+        }
+    }
+
+    /// For people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Action::Rotate => "a new version is brought in, the exposed one goes",
+            Action::Retire => "the exposed version goes now; nothing is rotated",
+            Action::Remint => "the pending version is dropped and another one made",
+            Action::Join => "it counted as exposed already: added to what is under way",
+            Action::AlreadyRevoked => "it was gone before: nothing to do",
+            Action::Note => "the source takes it back: noted",
+            Action::Ask(doubt) => doubt.meaning(),
+        }
+    }
+}
+
+impl Doubt {
+    /// The stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            Doubt::Unproved => "unproved",
+            Doubt::Policy => "policy",
+            Doubt::Floor => "floor",
+            Doubt::Breaker => "breaker",
+            Doubt::Unmanaged => "unmanaged",
+        }
+    }
+
+    /// For people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Doubt::Unproved => "the alert does not show that its sender knows the value",
+            Doubt::Policy => "the policy of the secret is `ask`",
+            Doubt::Floor => "the secret was rotated for another alert a short while ago",
+            Doubt::Breaker => "alerts came for too many secrets in a short while",
+            Doubt::Unmanaged => "the secret is not in the config, so nothing can act on it",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, stream};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -79,8 +78,7 @@ struct Place {
 }
 
 /// How a value was written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Written {
     /// As it is.
     Plain,
@@ -92,6 +90,19 @@ pub enum Written {
     Base64,
     /// As a word with the digest of a version that is gone.
     Word,
+}
+
+impl Written {
+    /// The stable word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Written::Plain => "plain",
+            Written::Url => "url",
+            Written::Json => "json",
+            Written::Base64 => "base64",
+            Written::Word => "word",
+        }
+    }
 }
 
 /// A value of ours in a piece of text.
@@ -226,6 +237,17 @@ impl Scan {
     /// that no value is cut in two.
     pub fn overlap(&self) -> usize {
         self.search.longest().max(tokens::LENGTH_MAX + 2).saturating_sub(1)
+    }
+
+    /// What recognises the value of a version that this scan looks for.
+    pub fn clues(&self, name: &SecretName, version: VersionId) -> Option<Vec<Clue>> {
+        let of_it = |place: &Place| {
+            (&place.secret, place.version, place.written) == (name, version, Written::Plain)
+        };
+        let values: Vec<usize> =
+            (0..self.places.len()).filter(|place| of_it(&self.places[*place])).collect();
+        let clues = values.iter().flat_map(|place| Clue::of_value(self.search.value(*place)));
+        (!values.is_empty()).then(|| clues.collect())
     }
 
     /// Looks at one piece of text. What ends within the first `seen` bytes was told of with the

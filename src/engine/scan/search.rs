@@ -78,6 +78,11 @@ impl Search {
         Search { values, map, starts, entries, map_shift, bucket_shift, longest }
     }
 
+    /// One of the values given.
+    pub fn value(&self, place: usize) -> &SecretBytes {
+        &self.values[place]
+    }
+
     /// Length of the longest value: how much of one piece of text must be repeated at the beginning
     /// of the next, less one.
     pub fn longest(&self) -> usize {

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use rotord::api::{Api, Handle, Reload, router};
 use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
+use rotord::engine::desk::DeskHandle;
+use rotord::engine::recognition::Recogniser;
+use rotord::engine::scan::Scanner;
 use rotord::engine::snapshot::Snapshot;
 use rotord::http::limits::Limits;
 use rotord::http::peer::PeerPolicy;
@@ -13,6 +16,7 @@ use rotord::http::server::serve;
 use rotord::http::unix::{SocketSettings, UnixDoor};
 use rotord::model::material::Material;
 use rotord::model::time::{Clock, Steady, Timestamp};
+use rotord::store::memory::MemoryStore;
 use rotord::telemetry::metrics::Metrics;
 use rotord::vault::auth::Status as Login;
 use tempfile::TempDir;
@@ -106,12 +110,23 @@ impl Fake {
         let (commands, asked_now) = mpsc::channel(4);
         let (reload, reload_now) = mpsc::channel(1);
         let (snapshots, shown) = watch::channel(Arc::new(setup.snapshot));
+        let (desk, recogniser) = (DeskHandle::new().0, Recogniser::default());
+        let clock: Arc<dyn Clock> = Arc::new(Stopped);
+        let scanner = Scanner::new(
+            Arc::new(MemoryStore::new()),
+            shown.clone(),
+            recogniser.clone(),
+            Arc::clone(&clock),
+        );
         let api = Api {
             handle: Handle { commands, snapshots: shown },
+            desk,
+            recogniser,
+            scanner: Arc::new(scanner),
             reload,
             metrics: Metrics::new("0.0.0", picture::NOW),
-            clock: Arc::new(Stopped),
             login: watch::channel(setup.login).1,
+            clock,
         };
         let stop = CancellationToken::new();
         let asked = Arc::new(Mutex::new(Vec::new()));

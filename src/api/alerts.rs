@@ -1,0 +1,250 @@
+//! Alerts from people and pipelines, and scans: what comes over the control socket.
+//!
+//! Values stay with the caller: what comes is digests, ids and places. Whoever may use the socket
+//! may rotate anything by hand, so what they report counts as trusted.
+
+use axum::Extension;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+
+use crate::api::error::ApiError;
+use crate::api::params::{NoBody, Nothing, Params};
+use crate::api::{Api, Shared, wire};
+use crate::engine::command::Actor;
+use crate::engine::desk::{Judged, Verdict};
+use crate::engine::scan::{FOUND_MAX, Match, ScanError};
+use crate::http::body;
+use crate::http::peer::Peer;
+use crate::incident::alert::{Alert, Claim, Finding, FoundAt};
+use crate::model::id::{SecretName, SourceName, VersionId};
+use crate::model::version::Stage;
+
+/// Findings in one request: a report of more is sent in parts.
+const FINDINGS_MAX: usize = 500;
+
+/// Largest body of an alert: [`FINDINGS_MAX`] findings with some clues each.
+const ALERT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest piece of text in a scan: large enough that the request around it costs nothing.
+const PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Longest label and id in characters: for people, so a line.
+const LABEL_LEN_MAX: usize = 120;
+
+/// The source that alerts have when the caller names none.
+const SOURCE: &str = "command-line";
+
+/// Parameters of an alert.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct How {
+    source: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Parameters of a piece.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seen {
+    #[serde(default)]
+    seen: usize,
+}
+
+pub(super) async fn report(
+    State(api): Shared,
+    Extension(peer): Extension<Peer>,
+    Params(how): Params<How>,
+    body: Body,
+) -> Result<Json<wire::alerts::Verdicts>, ApiError> {
+    let sent: wire::alerts::Alert = read(body).await?;
+    let findings = findings(&sent.findings)?;
+    if how.dry_run {
+        return Ok(Json(recognised(&api, &findings)));
+    }
+    let alert = alert(&api, how.source.as_deref(), &sent.id, findings)?;
+    Ok(Json(judged(&api, peer.actor(), alert).await?))
+}
+
+pub(super) async fn begin(
+    State(api): Shared,
+    Params(Nothing {}): Params<Nothing>,
+    _: NoBody,
+) -> Result<Json<wire::alerts::Begun>, ApiError> {
+    let (scan, begun) = api.scanner.begin().await.map_err(scan_error)?;
+    let unread = begun.unread.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    Ok(Json(wire::alerts::Begun {
+        scan,
+        piece_bytes_max: PIECE_BYTES_MAX,
+        overlap: begun.overlap(),
+        versions: begun.versions,
+        unread,
+    }))
+}
+
+pub(super) async fn piece(
+    State(api): Shared,
+    Path(scan): Path<u64>,
+    Params(Seen { seen }): Params<Seen>,
+    body: Body,
+) -> Result<Json<wire::alerts::Piece>, ApiError> {
+    let scan = api.scanner.get(scan).map_err(scan_error)?;
+    let text = body::read(body, PIECE_BYTES_MAX).await.map_err(ApiError::body)?;
+    let looked = tokio::task::spawn_blocking(move || scan.look(text.expose(), seen)).await;
+    let found = looked.map_err(|_| ApiError::defect())?;
+    let cut = found.len() >= FOUND_MAX;
+    let found = found.into_iter().map(|found| shown(&api, found)).collect();
+    Ok(Json(wire::alerts::Piece { found, cut }))
+}
+
+/// What a scan has found, as an alert: the clues are those of the values that it holds.
+pub(super) async fn report_scan(
+    State(api): Shared,
+    Extension(peer): Extension<Peer>,
+    Path(scan): Path<u64>,
+    Params(Nothing {}): Params<Nothing>,
+    body: Body,
+) -> Result<Json<wire::alerts::Verdicts>, ApiError> {
+    let scan = api.scanner.get(scan).map_err(scan_error)?;
+    let sent: wire::alerts::Sightings = read(body).await?;
+    at_most(sent.sightings.len())?;
+    let mut findings = Vec::with_capacity(sent.sightings.len());
+    for sighting in &sent.sightings {
+        let name = SecretName::new(sighting.secret.as_str());
+        let name = name.map_err(|error| ApiError::parameter(format_args!("secret: {error}")))?;
+        let clues = scan.clues(&name, VersionId(sighting.version)).ok_or_else(|| {
+            let text = format!("{name} v{} is not looked for by this scan", sighting.version);
+            ApiError::parameter(text)
+        })?;
+        let found_at = FoundAt::new(&sighting.found_at, &[]);
+        findings.push(Finding { clues, label: "scan".to_owned(), found_at, claim: Claim::Leaked });
+    }
+    let alert = alert(&api, None, &sent.id, findings)?;
+    Ok(Json(judged(&api, peer.actor(), alert).await?))
+}
+
+pub(super) async fn end(
+    State(api): Shared,
+    Path(scan): Path<u64>,
+    Params(Nothing {}): Params<Nothing>,
+    _: NoBody,
+) -> Json<wire::Done> {
+    api.scanner.end(scan);
+    Json(wire::Done { rotation: None, text: "the scan is over".to_owned() })
+}
+
+async fn read<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let body = body::read(body, ALERT_BYTES_MAX).await.map_err(ApiError::body)?;
+    // serde's own text may quote what it read.
+    serde_json::from_slice(body.expose()).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        ApiError::bad_body(&format!("not as docs/api.md has it, at line {line} column {column}"))
+    })
+}
+
+fn findings(sent: &[wire::alerts::Finding]) -> Result<Vec<Finding>, ApiError> {
+    at_most(sent.len())?;
+    let finding = |(at, sent): (usize, &wire::alerts::Finding)| {
+        let clues: Option<Vec<_>> = sent.clues.iter().map(wire::alerts::Clue::read).collect();
+        let clues = clues.filter(|clues| !clues.is_empty()).ok_or_else(|| {
+            ApiError::bad_body(&format!("finding {at}: no clue, or a digest that is none"))
+        })?;
+        let found_at = sent.found_at.as_deref().and_then(|text| FoundAt::new(text, &[]));
+        Ok(Finding { clues, label: line(&sent.label), found_at, claim: sent.claim })
+    };
+    sent.iter().enumerate().map(finding).collect()
+}
+
+fn at_most(findings: usize) -> Result<(), ApiError> {
+    if findings <= FINDINGS_MAX {
+        return Ok(());
+    }
+    Err(ApiError::bad_body(&format!("at most {FINDINGS_MAX} findings come at once: send parts")))
+}
+
+fn alert(
+    api: &Api,
+    source: Option<&str>,
+    id: &str,
+    findings: Vec<Finding>,
+) -> Result<Alert, ApiError> {
+    let source = SourceName::new(source.unwrap_or(SOURCE));
+    let source = source.map_err(|error| ApiError::parameter(format_args!("source: {error}")))?;
+    Ok(Alert { source, id: line(id), trusted: true, at: api.clock.now(), findings })
+}
+
+async fn judged(api: &Api, actor: Actor, alert: Alert) -> Result<wire::alerts::Verdicts, ApiError> {
+    let verdicts = api.desk.report(actor, alert).await?;
+    Ok(wire::alerts::Verdicts { verdicts: verdicts.into_iter().map(verdict).collect() })
+}
+
+fn verdict(verdict: Verdict) -> wire::alerts::Verdict {
+    let ours = verdict.ours.into_iter().map(|judged| {
+        let Judged { secret, version, stage, action, incident, rotation } = judged;
+        wire::alerts::Ours {
+            secret: secret.to_string(),
+            version: version.0,
+            stage: stage.to_string(),
+            action: Some(action.code().to_owned()),
+            text: Some(action.meaning().to_owned()),
+            incident: incident.map(|id| id.to_string()),
+            rotation: rotation.map(|id| id.to_string()),
+        }
+    });
+    wire::alerts::Verdict { ours: ours.collect() }
+}
+
+/// What would be recognised, without anything being done.
+fn recognised(api: &Api, findings: &[Finding]) -> wire::alerts::Verdicts {
+    let verdict = |finding: &Finding| {
+        let mut hits: Vec<_> =
+            finding.clues.iter().flat_map(|clue| api.recogniser.find(clue)).collect();
+        hits.sort();
+        hits.dedup();
+        let ours = hits.into_iter().map(|hit| wire::alerts::Ours {
+            stage: stage(api, &hit.secret, hit.version).to_string(),
+            secret: hit.secret.to_string(),
+            version: hit.version.0,
+            action: None,
+            text: None,
+            incident: None,
+            rotation: None,
+        });
+        wire::alerts::Verdict { ours: ours.collect() }
+    };
+    wire::alerts::Verdicts { verdicts: findings.iter().map(verdict).collect() }
+}
+
+fn shown(api: &Api, found: Match) -> wire::alerts::Found {
+    let stage = stage(api, &found.secret, found.version).to_string();
+    wire::alerts::Found {
+        start: found.start,
+        end: found.end,
+        secret: found.secret.to_string(),
+        version: found.version.0,
+        stage,
+        written: found.written.as_str().to_owned(),
+    }
+}
+
+/// Where a version stands now; one that its record does not list any more is revoked.
+fn stage(api: &Api, name: &SecretName, version: VersionId) -> Stage {
+    let snapshot = api.handle.snapshots.borrow();
+    let rotation = snapshot.secrets.get(name).and_then(|secret| secret.rotation.as_ref());
+    rotation
+        .and_then(|rotation| rotation.versions.get(&version))
+        .map_or(Stage::Revoked, |v| v.stage)
+}
+
+fn line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(LABEL_LEN_MAX).collect()
+}
+
+fn scan_error(error: ScanError) -> ApiError {
+    match error {
+        ScanError::Starting => ApiError::starting(),
+        error => ApiError::scan(&error),
+    }
+}
