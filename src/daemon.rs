@@ -218,23 +218,12 @@ impl Daemon {
         // Made before anything runs, so that a config that cannot work ends the start.
         let built = build::all(&self.config, &context)?;
         let store = KvStore::new(kv, &self.config.vault.mount, Arc::clone(&self.entropy));
+        let store = Arc::new(store);
         let (pipes, ends) = pipes(nothing_yet(&self.clock, self.instance.id()));
         let Daemon { path, config, credentials, logs, login, audit, door, .. } = self;
         let Daemon { clock, entropy, instance, vault, metrics, .. } = self;
         let standing = login.status();
-        let store = Arc::new(store);
-        let recogniser = Recogniser::default();
-        let parts = Running {
-            config,
-            clock,
-            entropy,
-            instance,
-            vault,
-            metrics,
-            context,
-            standing,
-            recogniser,
-        };
+        let parts = Running { config, clock, entropy, instance, vault, metrics, context, standing };
 
         let served = CancellationToken::new();
         let mut servers = JoinSet::new();
@@ -288,6 +277,7 @@ struct Pipes {
     reloads: mpsc::Sender<Vec<Managed>>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     desk: DeskHandle,
+    recogniser: Recogniser,
 }
 
 /// The ends that the engine and the reloader hold.
@@ -310,7 +300,8 @@ fn pipes(first: Arc<Snapshot>) -> (Pipes, Ends) {
         snapshots: snapshots_end,
     };
     let (desk, _) = DeskHandle::new();
-    (Pipes { commands, asks, reloads, snapshots, desk }, ends)
+    let recogniser = Recogniser::default();
+    (Pipes { commands, asks, reloads, snapshots, desk, recogniser }, ends)
 }
 
 /// What lies in Vault and the engine remembers by.
@@ -329,19 +320,18 @@ struct Running {
     metrics: Metrics,
     context: Context,
     standing: watch::Receiver<Login>,
-    recogniser: Recogniser,
 }
 
 impl Running {
     fn api(&self, pipes: &Pipes, store: Arc<dyn Store>) -> Api {
         let (snapshots, clock) = (pipes.snapshots.clone(), Arc::clone(&self.clock));
-        let scanner = Scanner::new(store, snapshots, self.recogniser.clone(), clock);
+        let scanner = Scanner::new(store, snapshots, pipes.recogniser.clone(), clock);
         let handle =
             Handle { commands: pipes.commands.clone(), snapshots: pipes.snapshots.clone() };
         Api {
             handle,
             desk: pipes.desk.clone(),
-            recogniser: self.recogniser.clone(),
+            recogniser: pipes.recogniser.clone(),
             scanner: Arc::new(scanner),
             reload: pipes.asks.clone(),
             metrics: self.metrics.clone(),

@@ -305,7 +305,7 @@ async fn every_help_page_has_an_example() {
         seen += 1;
         pages.extend(commands(&ran.out).map(|name| [path.clone(), vec![name]].concat()));
     }
-    assert_eq!(seen, 1 + 12 + 5, "the program, its commands and the exits of resolve");
+    assert_eq!(seen, 1 + 14 + 5, "the program, its commands and the exits of resolve");
 }
 
 /// The names under `Commands:` in a help page.

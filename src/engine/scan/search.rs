@@ -1,10 +1,10 @@
 //! Many values searched for at once, in one pass over the text.
 //!
 //! Decides only where in some bytes a value stands; knows no secret by name. Every value is at
-//! least [`VALUE_LEN_MIN`] bytes long, so wherever it stands, one of the eight-byte words that begin
-//! at a multiple of eight lies wholly within it. Each value therefore is entered under eight words,
-//! at eight neighbouring offsets, and of the text only every eighth word is looked up: first in a
-//! bit map that fits into a processor's cache, and, rarely, in the table behind it.
+//! least [`VALUE_LEN_MIN`] bytes long, so wherever it stands, one of the eight-byte words that
+//! begin at a multiple of eight lies wholly within it. Each value therefore is entered under eight
+//! words, at eight neighbouring offsets, and of the text only every eighth word is looked up: first
+//! in a bit map that fits into a processor's cache, and, rarely, in the table behind it.
 
 use zeroize::Zeroize as _;
 

@@ -38,7 +38,8 @@ fn place(finding: &Finding) -> &str {
 #[test]
 fn gitleaks_json() {
     let (tool, finding) = one(format!(
-        r#"[{{"RuleID":"generic-api-key","Description":"d","StartLine":7,"EndLine":7,"StartColumn":2,
+        r#"[{{"RuleID":"generic-api-key","Description":"d","StartLine":7,"EndLine":7,
+        "StartColumn":2,
         "EndColumn":9,"Match":"key={VALUE}","Secret":"{VALUE}","File":"src/a.env","SymlinkFile":"",
         "Commit":"c0ffee","Entropy":4.1,"Author":"a","Email":"e","Date":"d","Message":"m","Tags":[],
         "Fingerprint":"c0ffee:src/a.env:generic-api-key:7","New":1}}]"#
@@ -51,7 +52,8 @@ fn gitleaks_json() {
 #[test]
 fn gitleaks_csv_with_quoted_columns() {
     let (tool, finding) = one(format!(
-        "RuleID,Commit,File,SymlinkFile,Secret,Match,StartLine,EndLine,StartColumn,EndColumn,Author,\
+        "RuleID,Commit,File,SymlinkFile,Secret,Match,StartLine,EndLine,StartColumn,EndColumn,\
+         Author,\
          Message,Date,Email,Fingerprint,Tags\n\
          rule,,\"a, b.env\",,{VALUE},\"k=\"\"{VALUE}\"\"\",3,3,1,2,me,\"two\nlines\",d,e,f,\n"
     ));
@@ -62,9 +64,11 @@ fn gitleaks_csv_with_quoted_columns() {
 #[test]
 fn gitleaks_sarif_has_the_value_in_its_snippet() {
     let (tool, finding) = one(format!(
-        r#"{{"$schema":"s","version":"2.1.0","runs":[{{"tool":{{"driver":{{"name":"gitleaks","rules":[]}}}},
+        r#"{{"$schema":"s","version":"2.1.0","runs":[{{"tool":{{"driver":{{"name":"gitleaks",
+        "rules":[]}}}},
         "results":[{{"message":{{"text":"t"}},"ruleId":"r","locations":[{{"physicalLocation":{{
-        "artifactLocation":{{"uri":"a.env"}},"region":{{"startLine":4,"snippet":{{"text":"{VALUE}"}}}}}}}}],
+        "artifactLocation":{{"uri":"a.env"}},"region":{{"startLine":4,
+        "snippet":{{"text":"{VALUE}"}}}}}}}}],
         "partialFingerprints":{{"commitSha":"","author":""}}}}]}}]}}"#
     ));
     assert_eq!((tool, place(&finding)), (Tool::Gitleaks, "a.env:4"));
@@ -74,10 +78,13 @@ fn gitleaks_sarif_has_the_value_in_its_snippet() {
 #[test]
 fn trufflehog_lines_with_parts_and_log_lines_between() {
     let (tool, finding) = one(format!(
-        "{{\"DetectorName\":\"AWS\",\"DetectorType\":2,\"Verified\":true,\"Raw\":\"AKIAABCDEFGHIJKLMNOP\",\
+        "{{\"DetectorName\":\"AWS\",\"DetectorType\":2,\"Verified\":true,\
+         \"Raw\":\"AKIAABCDEFGHIJKLMNOP\",\
          \"RawV2\":\"AKIAABCDEFGHIJKLMNOP:{VALUE}\",\"SecretParts\":{{\"key\":\"{VALUE}\"}},\
-         \"SourceMetadata\":{{\"Data\":{{\"Git\":{{\"commit\":\"c0ffee\",\"file\":\"a.env\",\"line\":9,\
-         \"repository\":\"https://user:pw@host/r.git\",\"email\":\"e\",\"timestamp\":\"t\"}}}}}}}}\n\n\
+         \"SourceMetadata\":{{\"Data\":{{\"Git\":{{\"commit\":\"c0ffee\",\"file\":\"a.env\",\
+         \"line\":9,\
+         \"repository\":\"https://user:pw@host/r.git\",\"email\":\"e\",\
+         \"timestamp\":\"t\"}}}}}}}}\n\n\
          {{\"level\":\"info-0\",\"ts\":\"t\",\"msg\":\"finished scanning\"}}\n"
     ));
     assert_eq!((tool, finding.label.as_str()), (Tool::TruffleHog, "AWS"));
@@ -91,7 +98,8 @@ fn trufflehog_lines_with_parts_and_log_lines_between() {
 fn trufflehog_sarif_has_a_fingerprint_of_the_place() {
     let digest = sha256(&format!("Stripe:a.env:0:{}", sha256(VALUE)));
     let (tool, finding) = one(format!(
-        r#"{{"runs":[{{"tool":{{"driver":{{"name":"TruffleHog"}}}},"results":[{{"ruleId":"Stripe","locations":
+        r#"{{"runs":[{{"tool":{{"driver":{{"name":"TruffleHog"}}}},
+        "results":[{{"ruleId":"Stripe","locations":
         [{{"physicalLocation":{{"artifactLocation":{{"uri":"a.env"}}}}}}],
         "partialFingerprints":{{"trufflehogFingerprint/v1":"{digest}"}}}}]}}]}}"#
     ));
@@ -106,10 +114,13 @@ fn trufflehog_sarif_has_a_fingerprint_of_the_place() {
 fn detect_secrets_baseline_with_an_audit() {
     let sha1 = hex_of(&digest::SHA1_FOR_LEGACY_USE_ONLY, VALUE);
     let mut report = read(&text(format!(
-        r#"{{"version":"1.5.0","plugins_used":[{{"name":"x"}}],"filters_used":[],"results":{{"a.env":[
-        {{"type":"Secret Keyword","filename":"a.env","hashed_secret":"{sha1}","is_verified":false,"line_number":3}},
+        r#"{{"version":"1.5.0","plugins_used":[{{"name":"x"}}],"filters_used":[],
+        "results":{{"a.env":[
+        {{"type":"Secret Keyword","filename":"a.env","hashed_secret":"{sha1}",
+        "is_verified":false,"line_number":3}},
         {{"type":"Secret Keyword","filename":"a.env","hashed_secret":"{sha1}","is_secret":false}},
-        {{"type":"Secret Keyword","filename":"a.env","hashed_secret":"nothing"}}]}},"generated_at":"t"}}"#
+        {{"type":"Secret Keyword","filename":"a.env","hashed_secret":"nothing"}}]}},
+        "generated_at":"t"}}"#
     )))
     .unwrap();
     let known = Clue::Digest(ValueDigest::of(Form::Sha1, &text(VALUE)));
@@ -123,11 +134,14 @@ fn detect_secrets_baseline_with_an_audit() {
 fn ggshield_json_censored_and_scans_within_scans() {
     let sha = sha256(&format!("{VALUE},apikey"));
     let incident = format!(
-        r#"{{"policy":"Secrets detection","type":"Generic","validity":"no_checker","ignore_sha":"{sha}",
-        "total_occurrences":1,"occurrences":[{{"match":"rk_l**************tB1n","type":"apikey","line_start":5}}]}}"#
+        r#"{{"policy":"Secrets detection","type":"Generic","validity":"no_checker",
+        "ignore_sha":"{sha}",
+        "total_occurrences":1,"occurrences":[{{"match":"rk_l**************tB1n","type":"apikey",
+        "line_start":5}}]}}"#
     );
     let (tool, finding) = one(format!(
-        r#"{{"id":"x","type":"commit-range","scans":[{{"id":"y","entities_with_incidents":[{{"mode":"m",
+        r#"{{"id":"x","type":"commit-range","scans":[{{"id":"y",
+        "entities_with_incidents":[{{"mode":"m",
         "filename":"a.env","incidents":[{incident}]}}]}}],"total_incidents":1}}"#
     ));
     assert_eq!((tool, place(&finding)), (Tool::Ggshield, "a.env:5"));
@@ -139,8 +153,10 @@ fn ggshield_json_censored_and_scans_within_scans() {
 fn ggshield_sarif() {
     let sha = sha256(&format!("{VALUE},apikey"));
     let (tool, finding) = one(format!(
-        r#"{{"version":"2.1.0","runs":[{{"tool":{{"driver":{{"name":"ggshield"}}}},"results":[{{"ruleId":"Generic",
-        "locations":[{{"physicalLocation":{{"artifactLocation":{{"uri":"a.env"}},"region":{{"startLine":2}}}}}}],
+        r#"{{"version":"2.1.0","runs":[{{"tool":{{"driver":{{"name":"ggshield"}}}},
+        "results":[{{"ruleId":"Generic",
+        "locations":[{{"physicalLocation":{{"artifactLocation":{{"uri":"a.env"}},
+        "region":{{"startLine":2}}}}}}],
         "partialFingerprints":{{"secret/v1":"{sha}"}}}}]}}]}}"#
     ));
     assert_eq!((tool, place(&finding)), (Tool::Ggshield, "a.env:2"));
@@ -151,8 +167,10 @@ fn ggshield_sarif() {
 fn gitlab_report_with_value_and_digest() {
     let cve = format!("a.env:{}:Generic", sha256(VALUE));
     let (tool, finding) = one(format!(
-        r#"{{"version":"15.1.4","vulnerabilities":[{{"id":"i","category":"secret_detection","name":"API key",
-        "cve":"{cve}","severity":"Critical","raw_source_code_extract":"{VALUE}","scanner":{{"id":"gitleaks"}},
+        r#"{{"version":"15.1.4","vulnerabilities":[{{"id":"i","category":"secret_detection",
+        "name":"API key",
+        "cve":"{cve}","severity":"Critical","raw_source_code_extract":"{VALUE}",
+        "scanner":{{"id":"gitleaks"}},
         "location":{{"file":"a.env","commit":{{"sha":"0000000"}},"start_line":6}},
         "identifiers":[{{"type":"gitleaks_rule_id","name":"n","value":"Generic"}}]}},
         {{"category":"dependency_scanning","cve":"x"}}]}}"#

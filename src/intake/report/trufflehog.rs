@@ -45,7 +45,7 @@ struct Place {
     image: Option<String>,
 }
 
-/// Reads the lines. What is no finding (TruffleHog's own log lines have no detector) is passed over.
+/// Reads the lines. What is no finding (log lines have no detector) is passed over.
 pub(super) fn lines(bytes: &[u8]) -> Result<Report, ReportError> {
     let mut report = Report::of(Tool::TruffleHog);
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
