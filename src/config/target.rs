@@ -116,6 +116,7 @@ pub(super) fn read(
         }
         _ => (http(s, unattested, owner, commons), false),
     };
+    let spec = spec?;
     let terms = TargetTerms {
         role: role?,
         propagation: propagation?,
@@ -123,8 +124,9 @@ pub(super) fn read(
         unattested,
         keeps_history,
         observe_every: Some(observe_every?),
+        place: Some(spec.place()),
     };
-    Some(TargetConfig { terms, retry_horizon: retry_horizon?, spec: spec? })
+    Some(TargetConfig { terms, retry_horizon: retry_horizon?, spec })
 }
 
 /// rotord as the signer that uses a channel's key: it takes a push at once and says so, but after
@@ -144,6 +146,7 @@ fn own_channel(
             format!("write `secret = \"{}\"` in [channels.{name}]", owner?),
         );
     }
+    let spec = TargetSpec::Channel(name);
     let terms = TargetTerms {
         role: Role::Signer,
         propagation: Span::ZERO,
@@ -151,8 +154,9 @@ fn own_channel(
         unattested: false,
         keeps_history: false,
         observe_every: Some(OBSERVE_EVERY_MIN),
+        place: Some(spec.place()),
     };
-    Some(TargetConfig { terms, retry_horizon: Span::ZERO, spec: TargetSpec::Channel(name) })
+    Some(TargetConfig { terms, retry_horizon: Span::ZERO, spec })
 }
 
 fn retry_horizon(s: &Section<'_>, kind: Option<Kind>, role: Option<Role>) -> Option<Span> {

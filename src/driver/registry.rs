@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use serde_json::Value;
 use url::Url;
 
@@ -31,6 +32,9 @@ use crate::model::time::Span;
 use crate::net::{self, Client, SetupError};
 use crate::signing::key::SigningKey;
 use crate::vault::{Kv, KvPath};
+
+/// Bytes of a place's digest: enough that no two places of one config share one by chance.
+const PLACE_LEN: usize = 8;
 
 /// What mints the versions of a secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,6 +157,29 @@ impl TargetSpec {
         .into_iter()
     }
 
+    /// A digest of where it is and of whom it must be there: what was seen under one digest says
+    /// nothing of what is under another. How it is spoken to is no part of it.
+    pub fn place(&self) -> String {
+        let parts: Vec<String> = match self {
+            TargetSpec::VaultKv(settings) => {
+                let fields = settings.fields.names().into_iter().cloned();
+                let at = ["vault_kv".to_owned(), settings.at.to_string()];
+                at.into_iter().chain(fields).collect()
+            }
+            TargetSpec::Http(spec) => {
+                let at = ["http".to_owned(), spec.environment.clone()];
+                at.into_iter().chain(spec.reach.addresses()).collect()
+            }
+            TargetSpec::Channel(name) => vec!["channel".to_owned(), name.clone()],
+        };
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        hex::encode(&context.finish().as_ref()[..PLACE_LEN])
+    }
+
     /// The documents in Vault that it only reads.
     pub fn reads(&self) -> impl Iterator<Item = &KvPath> {
         match self {
@@ -160,6 +187,18 @@ impl TargetSpec {
             TargetSpec::Http(_) | TargetSpec::Channel(_) => None,
         }
         .into_iter()
+    }
+}
+
+impl ReachSpec {
+    /// Who is asked where: names and addresses in turn.
+    fn addresses(&self) -> Vec<String> {
+        match self {
+            ReachSpec::All(url) => vec![url.to_string()],
+            ReachSpec::Each(urls) => {
+                urls.iter().flat_map(|(name, url)| [name.clone(), url.to_string()]).collect()
+            }
+        }
     }
 }
 

@@ -46,6 +46,9 @@ impl Engine {
         let Some(entry) = self.ledger.get_mut(&name) else { return };
         entry.busy = false;
         entry.settle(standing, failures);
+        if std::mem::take(&mut entry.reloaded) {
+            entry.look_again(now);
+        }
         let waiting = entry.commands.pop_front();
         self.ledger.count(&name);
         self.changed.insert(name.clone());
@@ -191,10 +194,9 @@ impl Engine {
                         entry.cadence_since = Some(now);
                     }
                     entry.managed = Some(new);
-                    // Read again, so that the rotation is told of new terms.
-                    if let Standing::Known { wait, .. } = &mut entry.standing {
-                        wait.until = Some(now);
-                    }
+                    // A walk that is under way goes on under the terms it set out with.
+                    entry.reloaded = entry.busy;
+                    entry.look_again(now);
                 }
                 None => {
                     let text = "not read yet".to_owned();

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) judged: Option<RotationId>,
     /// A walk is under way.
     pub(super) busy: bool,
+    /// The config changed while a walk was under way, which does not know of it.
+    pub(super) reloaded: bool,
     /// Commands that wait for the walk to end.
     pub(super) commands: VecDeque<Envelope>,
     /// The last failures, newest last.
@@ -73,6 +75,7 @@ impl Entry {
             durable: None,
             judged: None,
             busy: false,
+            reloaded: false,
             commands: VecDeque::new(),
             failures: VecDeque::new(),
             cadence_since: None,
@@ -113,6 +116,13 @@ impl Entry {
         self.failures.extend(failures);
         while self.failures.len() > FAILURES_MAX {
             self.failures.pop_front();
+        }
+    }
+
+    /// Has its rotation looked at now, so that it is told of new terms.
+    pub(super) fn look_again(&mut self, now: Timestamp) {
+        if let Standing::Known { wait, .. } = &mut self.standing {
+            wait.until = Some(now);
         }
     }
 

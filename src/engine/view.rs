@@ -239,6 +239,7 @@ mod tests {
             unattested: false,
             keeps_history: false,
             observe_every: Some(hours(1)),
+            place: None,
         };
         let (kind, capabilities) = (Kind::WebhookHmac, Capabilities::local());
         let mut rotation = Rotation::first(Opening {

@@ -18,9 +18,10 @@ use crate::engine::managed::Managed;
 use crate::engine::snapshot::FailureView;
 use crate::engine::world::World;
 use crate::engine::{commands, sweep};
-use crate::model::id::SecretName;
+use crate::model::id::{SecretName, TargetName};
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
+use crate::model::target::TargetTerms;
 use crate::model::time::Timestamp;
 use crate::plan::Start;
 use crate::rotation::Rotation;
@@ -448,7 +449,10 @@ impl Walk {
         let same_terms = !rotation.is_closed()
             || (rotation.terms == terms
                 && rotation.targets.iter().all(|(n, t)| targets.get(n) == Some(&t.terms)));
-        if same_targets && same_terms {
+        let same_place = |(name, terms): (&TargetName, &TargetTerms)| {
+            rotation.targets.get(name).is_some_and(|target| target.terms.place == terms.place)
+        };
+        if same_targets && same_terms && targets.iter().all(same_place) {
             return Ok(());
         }
         let what = Happening::TermsChanged { terms, targets: targets.into_iter().collect() };

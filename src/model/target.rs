@@ -108,6 +108,10 @@ pub struct TargetTerms {
     /// How often a target that stands where it should is asked again: what finds a service that
     /// restarted empty, or an overwritten document. Absent: only when evidence is needed.
     pub observe_every: Option<Span>,
+    /// A digest of where the config says it is. Not frozen: what was seen at one place says nothing
+    /// of another. Absent in records of programs that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// An observation that became part of the record.

@@ -154,7 +154,8 @@ impl Rotation {
             match self.targets.get_mut(name) {
                 Some(target) => {
                     let terms = target.terms.clone();
-                    *target = TargetState { terms, waived_by: None, removed: false, ..old.clone() };
+                    *target = TargetState { waived_by: None, removed: false, ..old.clone() };
+                    target.take_terms(terms);
                 }
                 // Still owed something by the rotation that knew it.
                 None if !before.is_closed() && old.waived_by.is_none() => {
@@ -212,6 +213,18 @@ impl TargetState {
             waived_by: None,
             removed: false,
             to_purge: BTreeSet::new(),
+        }
+    }
+
+    /// Deals with it under these terms from now on. What was seen of it at another place does not
+    /// count any more.
+    pub(super) fn take_terms(&mut self, terms: TargetTerms) {
+        let moved = self.terms.place.is_some() && self.terms.place != terms.place;
+        self.terms = terms;
+        if moved {
+            self.evidence = None;
+            self.asked_at = None;
+            self.trouble = Trouble::default();
         }
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn purged(
 }
 
 /// The config has new terms. Between rotations all of them count from now on; during one, its own
-/// terms stand, targets that are new join it and targets that went are marked.
+/// terms stand, targets that are new join it, targets that went are marked, and those that moved
+/// are told at their new place.
 pub(super) fn reconfigure(
     rotation: &mut Rotation,
     terms: Terms,
@@ -69,8 +70,11 @@ pub(super) fn reconfigure(
     }
     for (name, terms) in targets {
         match rotation.targets.get_mut(&name) {
-            Some(target) if closed => target.terms = terms,
-            Some(_) => {}
+            Some(target) if closed => target.take_terms(terms),
+            Some(target) => {
+                let place = terms.place;
+                target.take_terms(TargetTerms { place, ..target.terms.clone() });
+            }
             None => {
                 rotation.targets.insert(name, TargetState::new(terms));
             }

@@ -56,6 +56,30 @@ fn every_spec_of_the_example_becomes_a_driver() {
 }
 
 #[test]
+fn a_place_is_told_from_every_other_and_not_from_itself_spoken_to_otherwise() {
+    let config = example();
+    let targets = config.secrets.values().flat_map(|secret| secret.targets.values());
+    let mut places = BTreeMap::new();
+    for target in targets {
+        assert_eq!(target.terms.place, Some(target.spec.place()));
+        places.insert(target.spec.place(), ());
+        let mut moved = target.spec.clone();
+        match &mut moved {
+            TargetSpec::VaultKv(settings) => settings.at.path.push('2'),
+            TargetSpec::Http(spec) => {
+                let mut patient = spec.clone();
+                patient.timeout = patient.timeout.plus(patient.timeout);
+                assert_eq!(TargetSpec::Http(patient).place(), target.spec.place());
+                spec.environment.push('2');
+            }
+            TargetSpec::Channel(name) => name.push('2'),
+        }
+        assert_ne!(moved.place(), target.spec.place(), "{moved:?}");
+    }
+    assert_eq!(places.len(), 5, "two targets share a place");
+}
+
+#[test]
 fn an_authority_that_cannot_be_read_is_named() {
     let mut config = example();
     let context = context(Arc::default(), None, &config);

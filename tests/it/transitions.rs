@@ -74,6 +74,7 @@ fn target_terms() -> TargetTerms {
         unattested: false,
         keeps_history: true,
         observe_every: None,
+        place: None,
     }
 }
 

@@ -83,8 +83,8 @@ pub(super) fn canon(toy: &Toy, vault: bool) -> Canon {
             ago(&mut mix, last, now, toy.rotation.terms.policy.overlap);
         }
     }
-    for name in toy.config.keys() {
-        name.hash(&mut mix);
+    for (name, terms) in &toy.config {
+        (name, &terms.place).hash(&mut mix);
     }
     for (id, Key { version, alive, dies_at, marked, created_at }) in &toy.keys {
         (id, version, alive, marked).hash(&mut mix);

@@ -40,12 +40,13 @@ enum Command {
     Waive,
     RemoveTarget,
     AddTarget,
+    MoveTarget,
     FallBack,
     Supersede,
     Repair,
 }
 
-const COMMANDS: [Command; 14] = [
+const COMMANDS: [Command; 15] = [
     Command::TaintCurrent,
     Command::TaintPrevious,
     Command::TaintPending,
@@ -57,6 +58,7 @@ const COMMANDS: [Command; 14] = [
     Command::Waive,
     Command::RemoveTarget,
     Command::AddTarget,
+    Command::MoveTarget,
     Command::FallBack,
     Command::Supersede,
     Command::Repair,
@@ -96,19 +98,8 @@ impl Command {
                 }
                 toy.happen(Happening::Waived { target, by: "ada".to_owned() });
             }
-            Command::RemoveTarget => {
-                let mut config = toy.config.clone();
-                if config.remove(&name("worker")).is_none() {
-                    return false;
-                }
-                toy.configure(config);
-            }
-            Command::AddTarget => {
-                let mut config = toy.config.clone();
-                if config.insert(name("late"), target(Role::Both)).is_some() {
-                    return false;
-                }
-                toy.configure(config);
+            Command::RemoveTarget | Command::AddTarget | Command::MoveTarget => {
+                return self.configure(toy);
             }
             Command::Supersede => {
                 if r.is_closed() {
@@ -130,6 +121,27 @@ impl Command {
             Command::Release | Command::Abandon => return false,
         }
         true
+    }
+
+    /// Changes the config, if there is something left of this to change.
+    fn configure(self, toy: &mut Toy) -> bool {
+        let mut config = toy.config.clone();
+        let (worker, late) = (name("worker"), name("late"));
+        match self {
+            Command::RemoveTarget => drop(config.remove(&worker)),
+            Command::AddTarget => {
+                config.entry(late).or_insert_with(|| target(Role::Both));
+            }
+            _ => {
+                let elsewhere = Some("elsewhere".to_owned());
+                config.entry(worker).and_modify(|worker| worker.place = elsewhere);
+            }
+        }
+        let changed = config != toy.config;
+        if changed {
+            toy.configure(config);
+        }
+        changed
     }
 }
 

@@ -205,6 +205,39 @@ fn only_a_signer_that_counts_begins_the_overlap_anew() {
 }
 
 #[test]
+fn what_was_seen_at_another_place_does_not_count() {
+    // During a rotation, between two, and when the next one is opened under the new config.
+    for closed in [false, true] {
+        let mut toy = overlapping();
+        if closed {
+            toy.run();
+        }
+        let mut config = toy.config.clone();
+        config.get_mut(&name("worker")).expect("a target").place = Some("elsewhere".to_owned());
+        let mut opened = toy.clone();
+        toy.configure(config.clone());
+        let worker = &toy.rotation.targets[&name("worker")];
+        assert_eq!(worker.evidence, None, "closed: {closed}");
+        assert_eq!(worker.terms.place.as_deref(), Some("elsewhere"));
+        assert!(clear(&toy.rotation, vec![V1], toy.now).is_none());
+        toy.run_until(|toy| !toy.held.is_empty() && toy.held.contains_key(&name("worker")));
+        assert!(toy.rotation.targets[&name("api")].evidence.is_some());
+        opened.config = config;
+        opened.open(Lane::Emergency, Trigger::MaxAge).expect("may open");
+        assert_eq!(opened.rotation.targets[&name("worker")].evidence, None, "closed: {closed}");
+    }
+}
+
+#[test]
+fn a_place_that_an_older_record_did_not_note_is_no_move() {
+    let mut toy = overlapping();
+    toy.rotation.targets.get_mut(&name("worker")).expect("a target").terms.place = None;
+    toy.configure(toy.config.clone());
+    let worker = &toy.rotation.targets[&name("worker")];
+    assert!(worker.evidence.is_some() && worker.terms.place.is_some());
+}
+
+#[test]
 fn what_cannot_be_attested_is_assumed_after_its_propagation_and_not_before() {
     let mut toy = webhook();
     let mut config = toy.config.clone();

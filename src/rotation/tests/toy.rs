@@ -137,6 +137,7 @@ pub(super) fn target(role: Role) -> TargetTerms {
         unattested: false,
         keeps_history: role == Role::Both,
         observe_every: None,
+        place: Some("there".to_owned()),
     }
 }
 
@@ -366,6 +367,7 @@ impl Toy {
             self.excused.insert(target.clone());
         }
         if let Happening::TermsChanged { targets, .. } = &event.what {
+            self.move_targets(targets);
             self.config = targets.iter().cloned().collect();
         }
         self.rotation = apply(self.rotation.clone(), event).unwrap_or_else(|illegal| {
@@ -412,6 +414,16 @@ impl Toy {
         let terms = self.rotation.terms.clone();
         let targets = config.into_iter().collect();
         self.happen(Happening::TermsChanged { terms, targets });
+    }
+
+    /// What is at another place now has nothing there, and nobody reads it there yet.
+    fn move_targets(&mut self, config: &[(TargetName, TargetTerms)]) {
+        for (name, terms) in config {
+            if self.config.get(name).is_some_and(|old| old.place != terms.place) {
+                self.held.remove(name);
+                self.joined.remove(name);
+            }
+        }
     }
 
     /// A signer starts again with what it held before, uses the version before the current one,

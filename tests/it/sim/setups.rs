@@ -70,6 +70,7 @@ pub(super) fn plain() -> Vec<Setup> {
         unattested: false,
         keeps_history,
         observe_every: None,
+        place: None,
     };
     let issuer = Capabilities {
         value: ValueFrom::Theirs,
@@ -151,6 +152,7 @@ fn target(world: &World, role: Role) -> TargetTerms {
         unattested: false,
         keeps_history: world.chance.permille(300),
         observe_every: world.chance.permille(300).then_some(Span::from_secs(600)),
+        place: None,
     }
 }
 

@@ -268,6 +268,7 @@ fn rotation(id: &str, kind: Kind, phase: Phase, targets: &[(&str, Role)]) -> Rot
         unattested: false,
         keeps_history: false,
         observe_every: None,
+        place: None,
     };
     let mut rotation = Rotation::first(Opening {
         id: RotationId(id.into()),

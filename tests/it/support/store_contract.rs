@@ -43,6 +43,7 @@ pub(crate) fn record(secret: &str) -> Record {
         observe_every: Some(Span::from_secs(60)),
         unattested: false,
         keeps_history: false,
+        place: None,
     };
     let opening = Opening {
         id: RotationId("20261122T031200Z-adopt".into()),

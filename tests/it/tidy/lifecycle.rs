@@ -146,6 +146,7 @@ fn reached(level: Level, needs: Level) -> bool {
             unattested: needs < Level::Acknowledged,
             keeps_history: false,
             observe_every: None,
+            place: None,
         },
         wanted,
         evidence: Some(Evidence { seen, at, since: at }),
