@@ -5,23 +5,27 @@
 
 mod build;
 mod duties;
+mod process;
 mod reload;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use sd_notify::NotifyState;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Handle, Reload};
+use crate::config::locate::{Fault, locate};
 use crate::config::problem::ConfigErrors;
 use crate::config::{self, Config};
 use crate::daemon::build::Built;
+pub use crate::daemon::process::{credentials_directory, harden};
+use crate::daemon::process::{host, make_state_directory, watch_signals};
 use crate::daemon::reload::Reloader;
 use crate::driver::error::DriverError;
 use crate::driver::registry::{Channels, Context};
@@ -37,7 +41,7 @@ use crate::engine::snapshot::{Health, Snapshot};
 use crate::engine::{Doors, Engine, Parts};
 use crate::http::limits::Limits as HttpLimits;
 use crate::http::server;
-use crate::http::unix::{SocketSettings, UnixDoor};
+use crate::http::unix::{SocketError, SocketSettings, UnixDoor};
 use crate::model::fingerprint::FingerprintKey;
 use crate::model::id::InstanceId;
 use crate::model::reason::Reason;
@@ -45,7 +49,7 @@ use crate::model::time::{Clock, Entropy, Span};
 use crate::plan::Limits;
 use crate::store::Store;
 use crate::store::audit::file::FileAudit;
-use crate::store::instance::Instance;
+use crate::store::instance::{Instance, InstanceError};
 use crate::store::kv::KvStore;
 use crate::store::lease::{Lease, LeaseConfig};
 use crate::telemetry::logs::{self, Logs};
@@ -59,6 +63,10 @@ const FINGERPRINT_KEY: &str = "1";
 
 /// Pause between tries while Vault is away at the start.
 const START_PAUSE: Span = Span::from_secs(2);
+
+/// What to do about a state directory that cannot be used.
+const MAKE_STATE: &str = "make it for rotord's user: install -d -m 0700 -o rotord -g rotord PATH; \
+                          or name another folder";
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, Error)]
@@ -99,51 +107,11 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
     let mut signals = JoinSet::new();
     let hangup = Arc::new(tokio::sync::Notify::new());
-    signals.spawn(watch_signals(stop.clone(), Arc::clone(&hangup))?);
+    let watched = watch_signals(stop.clone(), Arc::clone(&hangup));
+    signals.spawn(watched.map_err(DaemonError::part)?);
     let result = Daemon::open(path, config, credentials, logs).await?.run(stop, hangup).await;
     signals.shutdown().await;
     result
-}
-
-/// The unit's credentials directory, as systemd names it.
-pub fn credentials_directory() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "systemd says it in no other way")]
-    let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;
-    Some(PathBuf::from(directory))
-}
-
-/// No core dumps and no debuggers of the same user: memory holds secrets.
-pub fn harden() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!("core dumps could not be switched off: {error}");
-    }
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!("this process could not be made undumpable: {error}");
-    }
-}
-
-/// Turns signals into what they mean: TERM and INT stop, HUP reloads.
-fn watch_signals(
-    stop: CancellationToken,
-    hangup: Arc<tokio::sync::Notify>,
-) -> Result<impl Future<Output = ()>, DaemonError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::part)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::part)?;
-    let mut hangs_up = signal(SignalKind::hangup()).map_err(DaemonError::part)?;
-    Ok(async move {
-        loop {
-            tokio::select! {
-                biased;
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangs_up.recv() => hangup.notify_one(),
-            }
-        }
-        stop.cancel();
-    })
 }
 
 /// Everything that exists before Vault has answered once.
@@ -171,13 +139,35 @@ impl Daemon {
     ) -> Result<Daemon, DaemonError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        let wrong = |keys: &[&str], what: String, remedy: &str| {
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            DaemonError::Config(locate(path, vec![Fault { keys, what, remedy: remedy.to_owned() }]))
+        };
         let state = &config.daemon.state_directory;
-        let instance = Instance::open(state, entropy.as_ref()).map_err(DaemonError::part)?;
+        let bad_state = |error: String| wrong(&["daemon", "state_directory"], error, MAKE_STATE);
+        make_state_directory(state).map_err(|error| {
+            bad_state(format!("{} is not there and cannot be made: {error}", state.display()))
+        })?;
+        let instance = Instance::open(state, entropy.as_ref()).map_err(|error| match error {
+            InstanceError::Io { .. } => bad_state(error.to_string()),
+            _ => DaemonError::part(error),
+        })?;
         let ca_pem = config.vault.ca_file.as_deref().map(std::fs::read).transpose();
-        let ca_pem = ca_pem.map_err(|e| DaemonError::Part(format!("[vault] ca_file: {e}")))?;
-        let vault = Vault::new(&config.vault.settings(ca_pem), Arc::clone(&clock));
-        let vault = Arc::new(vault.map_err(DaemonError::part)?);
-        let auth = config.vault.auth.login(credentials.as_deref()).map_err(DaemonError::part)?;
+        let bad_ca = |error: io::Error| {
+            wrong(&["vault", "ca_file"], error.to_string(), "let rotord's user read it")
+        };
+        let vault = Vault::new(&config.vault.settings(ca_pem.map_err(bad_ca)?), Arc::clone(&clock));
+        let vault = vault.map_err(|error| {
+            wrong(&["vault"], error.to_string(), "correct the address or what it names")
+        })?;
+        let vault = Arc::new(vault);
+        let auth = config.vault.auth.login(credentials.as_deref()).map_err(|error| {
+            wrong(
+                &["vault", "auth"],
+                error.to_string(),
+                "correct the unit, or the way of the login",
+            )
+        })?;
         let login = LoginKeeper::new(Arc::clone(&vault), auth, Arc::clone(&entropy));
         let audit =
             FileAudit::open(state, instance.id(), clock.now()).map_err(DaemonError::part)?;
@@ -187,7 +177,12 @@ impl Daemon {
             mode: config.daemon.socket_mode,
             group: config.daemon.socket_group.clone(),
         };
-        let door = UnixDoor::open(&socket).await.map_err(DaemonError::part)?;
+        let door = UnixDoor::open(&socket).await.map_err(|error| match error {
+            SocketError::Group(_) => {
+                wrong(&["daemon", "socket_group"], error.to_string(), "name another")
+            }
+            _ => DaemonError::part(error),
+        })?;
         let path = path.to_owned();
         Ok(Daemon {
             path,
@@ -216,10 +211,11 @@ impl Daemon {
         let channels = Channels::default().renewed(&self.config.channels)?;
         let context = Context { kv: Arc::clone(&kv), secrets, channels };
         // Made before anything runs, so that a config that cannot work ends the start.
-        let built = build::all(&self.config, &context)?;
+        let built = build::all(&self.config, &context).map_err(|f| locate(&self.path, f))?;
         let store = KvStore::new(kv, &self.config.vault.mount, Arc::clone(&self.entropy));
         let store = Arc::new(store);
-        let (pipes, ends) = pipes(nothing_yet(&self.clock, self.instance.id()));
+        let first = nothing_yet(&self.clock, self.instance.id());
+        let (pipes, ends) = pipes(first, context.channels.clone());
         let Daemon { path, config, credentials, logs, login, audit, door, .. } = self;
         let Daemon { clock, entropy, instance, vault, metrics, .. } = self;
         let standing = login.status();
@@ -248,6 +244,7 @@ impl Daemon {
                 metrics: parts.metrics.clone(),
                 context: parts.context.clone(),
                 reloads: pipes.reloads.clone(),
+                channels: ends.channels,
             };
             duties.spawn(reloader.serve(ends.asks, hangup, out.clone()));
             let audit = duties::Audited::new(audit, parts.metrics.clone());
@@ -278,6 +275,7 @@ struct Pipes {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     desk: DeskHandle,
     recogniser: Recogniser,
+    channels: watch::Receiver<Channels>,
 }
 
 /// The ends that the engine and the reloader hold.
@@ -286,22 +284,25 @@ struct Ends {
     asks: mpsc::Receiver<Reload>,
     reloads: mpsc::Receiver<Vec<Managed>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    channels: watch::Sender<Channels>,
 }
 
-fn pipes(first: Arc<Snapshot>) -> (Pipes, Ends) {
+fn pipes(first: Arc<Snapshot>, channels: Channels) -> (Pipes, Ends) {
     let (commands, commands_end) = mpsc::channel(QUEUE_LEN);
     let (asks, asks_end) = mpsc::channel(1);
     let (reloads, reloads_end) = mpsc::channel(1);
     let (snapshots_end, snapshots) = watch::channel(first);
+    let (channels_end, channels) = watch::channel(channels);
     let ends = Ends {
         commands: commands_end,
         asks: asks_end,
         reloads: reloads_end,
         snapshots: snapshots_end,
+        channels: channels_end,
     };
     let (desk, _) = DeskHandle::new();
     let recogniser = Recogniser::default();
-    (Pipes { commands, asks, reloads, snapshots, desk, recogniser }, ends)
+    (Pipes { commands, asks, reloads, snapshots, channels, desk, recogniser }, ends)
 }
 
 /// What lies in Vault and the engine remembers by.
@@ -353,7 +354,7 @@ impl Running {
         duties.spawn(duties::anchor(audit.clone(), anchor, clock, out.clone()));
         let (metrics, vault) = (self.metrics.clone(), Arc::clone(&self.vault));
         duties.spawn(duties::show(pipes.snapshots.clone(), metrics, vault, out.clone()));
-        let Context { channels, secrets, .. } = self.context.clone();
+        let (channels, secrets) = (pipes.channels.clone(), self.context.secrets.clone());
         duties.spawn(duties::refresh_channels(channels, secrets, out.clone()));
     }
 
@@ -466,11 +467,6 @@ fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<Snapshot> {
         breaker_open: false,
     };
     Arc::new(Snapshot { at, health, limits: Limits::default(), secrets: Arc::default() })
-}
-
-/// What this machine calls itself.
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Tells systemd, if it is there to be told.

@@ -12,6 +12,7 @@ use crate::engine::command::{Refusal, RefusalKind};
 use crate::engine::scan::ScanError;
 use crate::http::body::BodyError;
 use crate::model::id::SecretName;
+use crate::model::reason::Reason;
 use crate::model::time::Span;
 
 /// The name in the path is no secret of ours.
@@ -101,6 +102,16 @@ impl ApiError {
     pub(super) fn starting() -> ApiError {
         let text = "the records are not read yet: try again, or look at `rotord status`";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, STARTING, text)
+    }
+
+    /// A command before the records are read, and what keeps them from being read.
+    pub(super) fn not_started(reason: Reason) -> ApiError {
+        let text = format!(
+            "rotord has not begun yet ({}), the command was not taken: try again, or look at \
+             `rotord status`",
+            reason.meaning().trim().trim_end_matches('.')
+        );
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason.code(), text)
     }
 
     /// No secret of that name; one that is spelled nearly so is suggested.

@@ -32,7 +32,7 @@ use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKin
 use crate::engine::desk::DeskHandle;
 use crate::engine::recognition::Recogniser;
 use crate::engine::scan::Scanner;
-use crate::engine::snapshot::Snapshot;
+use crate::engine::snapshot::{Health, Snapshot};
 use crate::http::peer::{OPERATOR_HEADER, Peer};
 use crate::model::id::SecretName;
 use crate::model::time::Clock;
@@ -138,6 +138,7 @@ impl Api {
         name: &SecretName,
         command: Command,
     ) -> Result<Done, ApiError> {
+        self.refuse_before_the_start()?;
         let (reply, answer) = oneshot::channel();
         let envelope = Envelope { actor, command, reply };
         self.handle.commands.try_send(envelope).map_err(ApiError::not_queued)?;
@@ -152,8 +153,20 @@ impl Api {
         })
     }
 
+    /// Before the records are read nobody takes commands: whoever gave one would wait for Vault
+    /// without knowing it.
+    fn refuse_before_the_start(&self) -> Result<(), ApiError> {
+        let Health { loaded, trouble, .. } = &self.handle.snapshots.borrow().health;
+        match trouble {
+            _ if *loaded => Ok(()),
+            None => Err(ApiError::starting()),
+            Some((reason, _)) => Err(ApiError::not_started(*reason)),
+        }
+    }
+
     /// The same for the config's reader.
     async fn ask_reload(&self, actor: Actor) -> Result<Done, ApiError> {
+        self.refuse_before_the_start()?;
         let (reply, answer) = oneshot::channel();
         self.reload.try_send(Reload { actor, reply }).map_err(ApiError::not_queued)?;
         Ok(settle(answer, "journalctl -u rotord").await??)

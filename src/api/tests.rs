@@ -49,8 +49,8 @@ fn healthy() -> Health {
 /// The other ends of an [`Api`].
 struct Ends {
     commands: mpsc::Receiver<Envelope>,
-    _reload: mpsc::Receiver<Reload>,
-    _snapshots: watch::Sender<Arc<Snapshot>>,
+    reload: mpsc::Receiver<Reload>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
 fn api(queue: usize) -> (Api, Ends) {
@@ -78,7 +78,7 @@ fn api(queue: usize) -> (Api, Ends) {
         login: watch::channel(Login::Ok { expires_at: None }).1,
         clock,
     };
-    (api, Ends { commands: commands_end, _reload: reload_end, _snapshots: snapshots_end })
+    (api, Ends { commands: commands_end, reload: reload_end, snapshots: snapshots_end })
 }
 
 async fn ask(api: Api, method: Method, path: &str) -> (StatusCode, String) {
@@ -99,6 +99,26 @@ async fn an_engine_that_does_not_answer_leaves_the_outcome_unknown() {
     assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
     assert!(body.contains("outcome_unknown") && body.contains("rotord status a"), "{body}");
     assert!(ends.commands.try_recv().is_ok(), "the command had been handed over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_records_are_read_a_command_is_refused_at_once() {
+    let (api, mut ends) = api(1);
+    for (trouble, code) in [(None, "starting"), (Some(Reason::VaultSealed), "vault_sealed")] {
+        ends.snapshots.send_modify(|snapshot| {
+            let trouble = trouble.map(|reason| (reason, NOW));
+            let health = Health { loaded: false, trouble, ..healthy() };
+            *snapshot = Arc::new(Snapshot { health, ..Snapshot::clone(snapshot) });
+        });
+        for path in ["/v1/secrets/a/rotate", "/v1/secrets/a/release", "/v1/reload"] {
+            let started = tokio::time::Instant::now();
+            let (status, body) = ask(api.clone(), Method::POST, path).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {body}");
+            assert!(body.contains(code) && body.contains("try again"), "{path}: {body}");
+            assert!(started.elapsed().is_zero(), "{path}");
+        }
+    }
+    assert!(ends.commands.try_recv().is_err() && ends.reload.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]

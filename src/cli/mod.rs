@@ -149,8 +149,8 @@ impl Cli {
 /// drive the daemon that runs.
 fn configured_socket(config: &Path) -> PathBuf {
     let text = fs::read_to_string(config).ok();
-    let config = text.and_then(|text| config::parse(&text, &config.display().to_string()).ok());
-    config.map_or_else(|| PathBuf::from(SOCKET), |config| config.daemon.socket)
+    let named = text.and_then(|text| config::socket_in(&text, &config.display().to_string()));
+    named.unwrap_or_else(|| PathBuf::from(SOCKET))
 }
 
 impl Asking {

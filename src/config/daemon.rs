@@ -9,7 +9,7 @@ use thiserror::Error;
 use url::Url;
 
 use crate::config::place;
-use crate::config::reader::{Entry, Section};
+use crate::config::reader::{Entry, Section, UsedThing};
 use crate::model::id::SecretName;
 use crate::model::time::Span;
 use crate::plan::budget::Budget;
@@ -194,7 +194,7 @@ pub(super) fn vault(s: &Section<'_>) -> Option<VaultConfig> {
     let hosts = s.get("standby_hosts").and_then(Entry::list).unwrap_or_default();
     let standby_hosts = hosts.into_iter().filter_map(place::host).collect();
     let namespace = s.get("namespace").and_then(Entry::text).map(str::to_owned);
-    let ca_file = s.get("ca_file").and_then(place::plain_file);
+    let ca_file = s.get("ca_file").and_then(place::ca_file);
     let mount = s.get("mount").map_or_else(|| Some("rotord".to_owned()), place::mount);
     let auth = s.require("auth", AUTH_FORMS).and_then(|e| e.section(auth)?);
     let timeout = |key, default| {
@@ -261,7 +261,7 @@ pub(super) fn daemon(s: &Section<'_>) -> DaemonConfig {
             .and_then(|e| e.path())
             .unwrap_or(defaults.state_directory),
         socket: s.get("socket").and_then(|e| e.path()).unwrap_or(defaults.socket),
-        socket_group: s.get("socket_group").and_then(Entry::text).map(str::to_owned),
+        socket_group: s.get("socket_group").and_then(group),
         socket_mode: mode.unwrap_or(defaults.socket_mode),
         log_format: s
             .get("log_format")
@@ -300,6 +300,12 @@ impl DaemonConfig {
         let DaemonConfig { log_level, allow_removal, .. } = other.clone();
         DaemonConfig { log_level, allow_removal, ..self.clone() } == *other
     }
+}
+
+fn group(entry: Entry<'_>) -> Option<String> {
+    let name = entry.clone().text()?;
+    entry.uses(UsedThing::Group(name.to_owned()));
+    Some(name.to_owned())
 }
 
 fn socket_mode(entry: Entry<'_>) -> Option<u32> {

@@ -126,7 +126,7 @@ fn http(s: &Section<'_>) -> Option<IssuerSpec> {
     let params = named(s.get("params"), |_, e| e.json());
     let auth = named(s.get("auth"), |_, e| place::secret(e));
     let exclusive = s.get("exclusive").and_then(Entry::flag);
-    let ca_file = s.get("ca_file").and_then(place::plain_file);
+    let ca_file = s.get("ca_file").and_then(place::ca_file);
     let allow_http = s.get("allow_http").and_then(Entry::flag).unwrap_or(false);
     let timeout = s.get("timeout");
     let timeout = timeout.map_or(Some(net::TIMEOUT_DEFAULT), |e| e.span(TIMEOUT_MIN, TIMEOUT_MAX));
@@ -148,7 +148,7 @@ fn preset(s: &Section<'_>) -> Option<Preset> {
     let found = match way {
         "preset" => Preset::find(entry.clone().text()?, None),
         _ => {
-            let path = place::plain_file(entry.clone())?;
+            let path = place::ca_file(entry.clone())?;
             // A file that is not there is reported with the others that are not there.
             Preset::parse(&fs::read_to_string(&path).ok()?, path.display().to_string())
         }

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod diff;
 mod files;
 mod issuer;
+pub mod locate;
 mod place;
 pub mod policy;
 pub mod problem;
@@ -25,7 +26,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -104,6 +105,14 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigErr
 /// [`ConfigErrors`] with everything that is wrong.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
     parse_in(text, file, folder_of(Path::new(file))).result
+}
+
+/// The socket that a config names, whatever else is wrong with it: whoever mends a config has to
+/// reach the daemon that still runs on the old one.
+pub fn socket_in(text: &str, file: &str) -> Option<PathBuf> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let daemon = document.get_ref().get("daemon")?.get_ref().get("socket")?;
+    Some(folder_of(Path::new(file)).join(daemon.get_ref().as_str()?))
 }
 
 /// Every key that this text made the reader ask for, names replaced by `*`, and whether it was

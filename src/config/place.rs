@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
-use crate::config::reader::{Entry, Section};
+use crate::config::reader::{Entry, Section, UsedThing};
 use crate::driver::secret_ref::SecretRef;
 use crate::vault::KvPath;
 
@@ -69,17 +69,17 @@ pub(super) fn host(entry: Entry<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// A file that holds nothing secret; a relative path is taken from the config file's folder.
-pub(super) fn plain_file(entry: Entry<'_>) -> Option<PathBuf> {
+/// A file of authorities; a relative path is taken from the config file's folder.
+pub(super) fn ca_file(entry: Entry<'_>) -> Option<PathBuf> {
     let path = entry.path()?;
-    entry.uses_file(&path, false);
+    entry.uses(UsedThing::Authorities(path.clone()));
     Some(path)
 }
 
 /// A file that holds a secret.
 pub(super) fn secret_file(entry: Entry<'_>) -> Option<PathBuf> {
     let path = entry.path()?;
-    entry.uses_file(&path, true);
+    entry.uses(UsedThing::File { path: path.clone(), secret: true });
     Some(path)
 }
 
@@ -93,7 +93,7 @@ pub(super) fn credential(entry: Entry<'_>) -> Option<String> {
         );
         return None;
     }
-    entry.uses_credential(name);
+    entry.uses(UsedThing::Credential(name.to_owned()));
     Some(name.to_owned())
 }
 

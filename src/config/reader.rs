@@ -52,8 +52,12 @@ pub(super) enum UsedThing {
         /// Whether it must be kept from others.
         secret: bool,
     },
+    /// A file of authorities to trust: certificates in PEM.
+    Authorities(PathBuf),
     /// A systemd credential, by name.
     Credential(String),
+    /// A group of this machine, by name.
+    Group(String),
 }
 
 /// A table being read.
@@ -368,17 +372,8 @@ impl<'a> Entry<'a> {
         self.clone().text().map(|text| self.findings.folder.join(text))
     }
 
-    /// Notes that the config relies on a file.
-    pub(super) fn uses_file(&self, path: &Path, secret: bool) {
-        self.uses(UsedThing::File { path: path.to_owned(), secret });
-    }
-
-    /// Notes that the config relies on a systemd credential.
-    pub(super) fn uses_credential(&self, name: &str) {
-        self.uses(UsedThing::Credential(name.to_owned()));
-    }
-
-    fn uses(&self, what: UsedThing) {
+    /// Notes that the config relies on something outside itself.
+    pub(super) fn uses(&self, what: UsedThing) {
         self.findings.used.borrow_mut().push(Used { at: self.at.clone(), what });
     }
 

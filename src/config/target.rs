@@ -321,7 +321,7 @@ fn http(
         .require("channel", "the name of a table under [channels]")
         .and_then(|e| channel_named(e, commons));
     let proof_field = s.get("proof_field").and_then(Entry::text).map(str::to_owned);
-    let ca_file = s.get("ca_file").and_then(place::plain_file);
+    let ca_file = s.get("ca_file").and_then(place::ca_file);
     let timeout = s.get("timeout");
     let timeout = timeout.map_or(Some(TIMEOUT_DEFAULT), |e| e.span(TIMEOUT_MIN, TIMEOUT_MAX));
     if unattested {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::config::locate::Fault;
 use crate::config::secret::{Initial as ConfiguredInitial, SecretConfig};
-use crate::daemon::DaemonError;
+use crate::driver::error::DriverError;
 use crate::driver::registry::{Context, ReachSpec, TargetSpec};
 use crate::engine::limits::Limits;
 use crate::engine::managed::{Managed, ManagedTarget};
@@ -24,14 +25,19 @@ pub(super) struct Built {
 }
 
 /// Makes every driver.
-pub(super) fn all(config: &Config, context: &Context) -> Result<Built, DaemonError> {
-    let managed = config.secrets.values().map(|secret| one(secret, context));
+///
+/// # Errors
+/// Everything that keeps one from being made.
+pub(super) fn all(config: &Config, context: &Context) -> Result<Built, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let secrets = config.secrets.values();
+    let managed = secrets.filter_map(|secret| one(secret, context, &mut faults)).collect();
     let budget = Budget {
         moving_max: config.limits.rotations,
         emergency_reserve: config.limits.emergency_reserve,
         ..Budget::default()
     };
-    Ok(Built { managed: managed.collect::<Result<_, _>>()?, budget })
+    if faults.is_empty() { Ok(Built { managed, budget }) } else { Err(faults) }
 }
 
 /// The engine's limits. An effect has to fit into what is left of the lease just before it is
@@ -48,15 +54,30 @@ pub(super) fn limits(config: &Config) -> Limits {
     }
 }
 
-fn one(secret: &SecretConfig, context: &Context) -> Result<Managed, DaemonError> {
-    let issuer = context.issuer(&secret.name, &secret.issuer)?;
+fn one(secret: &SecretConfig, context: &Context, faults: &mut Vec<Fault>) -> Option<Managed> {
+    let mut fault = |below: &[&str], error: DriverError| {
+        let keys = ["secrets", secret.name.as_str()].into_iter().chain(below.iter().copied());
+        faults.push(Fault {
+            keys: keys.map(str::to_owned).collect(),
+            what: error.to_string(),
+            remedy: "correct what it names: without it this secret cannot be rotated".to_owned(),
+        });
+    };
+    let issuer = context.issuer(&secret.name, &secret.issuer);
+    let issuer = issuer.map_err(|error| fault(&["issuer"], error)).ok();
     let mut targets = std::collections::BTreeMap::new();
     for (name, target) in &secret.targets {
-        let driver = context.target(&target.spec)?;
         let lane = lane(&secret.name, name, &target.spec);
-        targets.insert(name.clone(), ManagedTarget { terms: target.terms.clone(), driver, lane });
+        match context.target(&target.spec) {
+            Ok(driver) => {
+                let terms = target.terms.clone();
+                targets.insert(name.clone(), ManagedTarget { terms, driver, lane });
+            }
+            Err(error) => fault(&["targets", name.as_str()], error),
+        }
     }
-    Ok(Managed {
+    let issuer = issuer?;
+    Some(Managed {
         name: secret.name.clone(),
         tags: secret.tags.clone(),
         priority: secret.priority,

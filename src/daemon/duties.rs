@@ -142,15 +142,17 @@ pub(super) async fn show(
     }
 }
 
-/// Fetches the channel keys that somebody else manages, again and again.
+/// Fetches the channel keys that somebody else manages, again and again: of the channels that the
+/// config has by then.
 pub(super) async fn refresh_channels(
-    channels: Channels,
+    channels: watch::Receiver<Channels>,
     secrets: Secrets,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
         pause(CHANNELS_EVERY, &stop).await;
-        if let Err(error) = channels.fetch(&secrets).await {
+        let current = channels.borrow().clone();
+        if let Err(error) = current.fetch(&secrets).await {
             tracing::warn!("a channel key could not be fetched; the old one is used on: {error}");
         }
     }
@@ -197,5 +199,52 @@ fn word(view: &SecretView, now: Timestamp) -> &'static str {
         () if held => "held",
         () if rotation.is_some_and(|r| !r.is_closed()) => "rotating",
         () => "idle",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::driver::registry::ChannelSpec;
+    use crate::driver::secret_ref::SecretRef;
+    use crate::engine::clock::SystemClock;
+    use crate::vault::settings::Settings;
+
+    fn put(path: &Path, text: &str) {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn channels(before: &Channels, file: &Path) -> Channels {
+        let key = SecretRef::File(file.to_owned());
+        let spec = ChannelSpec::Fetched { key, previous_key: None };
+        before.renewed(&[("ops".to_owned(), spec)].into()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_kept_fresh_of_the_channels_that_a_reload_brought() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        put(&old, "0123456789abcdef0123456789abcdef");
+        let settings = Settings::new("http://127.0.0.1:1".parse().unwrap());
+        let kv = Arc::new(Vault::new(&settings, Arc::new(SystemClock)).unwrap());
+        let secrets = Secrets::new(kv, None);
+        let first = channels(&Channels::default(), &old);
+        let (reloaded, current) = watch::channel(first.clone());
+        let stop = CancellationToken::new();
+        let mut duties = tokio::task::JoinSet::new();
+        duties.spawn(refresh_channels(current, secrets, stop.clone()));
+        let second = channels(&first, &new);
+        assert!(!second.get("ops").unwrap().has_keys(), "it has one already");
+        put(&new, "fedcba9876543210fedcba9876543210");
+        reloaded.send_replace(second.clone());
+        pause(CHANNELS_EVERY.times(3), &stop).await;
+        assert!(second.get("ops").unwrap().has_keys(), "nobody fetched its key");
+        stop.cancel();
+        while duties.join_next().await.is_some() {}
     }
 }

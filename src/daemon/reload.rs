@@ -5,14 +5,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Reload;
 use crate::config::diff::{Changes, diff};
+use crate::config::locate::locate;
 use crate::config::{self, Config};
 use crate::daemon::build;
-use crate::driver::registry::Context;
+use crate::driver::registry::{Channels, Context};
 use crate::engine::command::{Done, Refusal, RefusalKind};
 use crate::engine::managed::Managed;
 use crate::model::reason::Reason;
@@ -28,6 +29,7 @@ pub(super) struct Reloader {
     pub(super) metrics: Metrics,
     pub(super) context: Context,
     pub(super) reloads: mpsc::Sender<Vec<Managed>>,
+    pub(super) channels: watch::Sender<Channels>,
 }
 
 impl Reloader {
@@ -66,11 +68,14 @@ impl Reloader {
         let channels = self.context.channels.renewed(&new.channels).map_err(refuse)?;
         channels.fetch(&self.context.secrets).await.map_err(refuse)?;
         let context = Context { channels, ..self.context.clone() };
-        let built = build::all(&new, &context).map_err(refuse)?;
+        let built = build::all(&new, &context);
+        let built = built.map_err(|faults| refuse(locate(&self.path, faults)))?;
         self.logs.set_filter(&new.daemon.log_level).map_err(refuse)?;
         if self.reloads.send(built.managed).await.is_err() {
             return Err(refuse("the engine has stopped"));
         }
+        // Whoever keeps the keys fresh goes on with the channels that there are now.
+        self.channels.send_replace(context.channels.clone());
         self.context = context;
         self.config = new;
         Ok(Done { rotation: None, text: summary(&changes) })

@@ -80,7 +80,11 @@ fn waiting(
         Standing::Unknown { reason, text } => {
             let stuck = Some(*reason).filter(|_| entry.is_stuck());
             Waiting {
-                why: format!("{reason}: {text}"),
+                // A driver's text begins with the code, Vault's does not.
+                why: match text.strip_prefix(reason.code()) {
+                    Some(_) => text.clone(),
+                    None => format!("{reason}: {text}"),
+                },
                 until: None,
                 needs_human: stuck,
                 remedy: stuck.map(|_| "see docs/operating.md for the reason code".to_owned()),

@@ -168,11 +168,7 @@ impl Client {
         if settings.base.scheme() == "https" {
             builder = builder.https_only(true).tls_version_min(reqwest::tls::Version::TLS_1_2);
             if let Some(pem) = &settings.ca_pem {
-                let authorities = reqwest::Certificate::from_pem_bundle(pem)
-                    .ok()
-                    .filter(|list| !list.is_empty())
-                    .ok_or(SetupError::Ca)?;
-                builder = builder.tls_certs_only(authorities);
+                builder = builder.tls_certs_only(authorities(pem)?);
             }
             if let Some(pem) = &settings.identity_pem {
                 let identity =
@@ -363,4 +359,17 @@ fn root_cause(error: &reqwest::Error) -> String {
         cause = source.source();
     }
     text
+}
+
+/// Whether these bytes are authorities that a client could trust.
+///
+/// # Errors
+/// [`SetupError::Ca`] if they are not.
+pub fn check_ca(pem: &[u8]) -> Result<(), SetupError> {
+    authorities(pem).map(drop)
+}
+
+fn authorities(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, SetupError> {
+    let all = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|list| !list.is_empty());
+    all.ok_or(SetupError::Ca)
 }

@@ -5,6 +5,7 @@
 
 mod issuers;
 mod kill;
+mod operate;
 pub(crate) mod places;
 pub(crate) mod services;
 mod trouble;

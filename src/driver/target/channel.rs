@@ -42,6 +42,12 @@ impl Channel {
         &self.secret
     }
 
+    /// Whether it has a key to sign with.
+    #[cfg(test)]
+    pub(crate) fn has_keys(&self) -> bool {
+        !self.held.load().keys.is_empty()
+    }
+
     /// Takes other keys into use, newest first.
     pub fn replace(&self, keys: Vec<SigningKey>) {
         self.held.store(Arc::new(Held { keys, seen: None }));

@@ -69,12 +69,17 @@ log_level = "debug"
         home.put("token", &token);
     }
 
-    /// A token that may do what `rotord check --policy` says.
-    async fn token(&self, home: &Home) -> String {
-        home.put("token", "not made yet");
+    /// Lets the token do what the config needs by now.
+    pub(crate) async fn grant(&self, home: &Home) {
         let policy = home.rotord(&["check", "--policy"]).await;
         assert_eq!(policy.exit, 0, "{}", policy.err);
         self.set_policy(&policy.out).await;
+    }
+
+    /// A token that may do what `rotord check --policy` says.
+    async fn token(&self, home: &Home) -> String {
+        home.put("token", "not made yet");
+        self.grant(home).await;
         let name = self.policy_name();
         let wish = json!({ "policies": [name], "no_default_policy": true, "ttl": "1h" });
         let made = self.bao.ok(Method::POST, "auth/token/create", Some(wish)).await;
