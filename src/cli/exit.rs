@@ -127,7 +127,7 @@ fn of_answer(status: StatusCode, code: &str) -> Exit {
 
 fn say(error: &wire::Error) -> String {
     match error.possible_at {
-        Some(at) => format!("{} (possible from {} at the earliest)", error.text, human::minute(at)),
+        Some(at) => format!("{} (possible from {} at the earliest)", error.text, human::second(at)),
         None => error.text.clone(),
     }
 }

@@ -38,6 +38,11 @@ pub(super) fn minute(moment: Timestamp) -> String {
     moment.to_utc().format("%Y-%m-%d %H:%MZ").to_string()
 }
 
+/// A moment to the second, for what is tried again at it: `2026-11-22 12:00:05Z`.
+pub(super) fn second(moment: Timestamp) -> String {
+    moment.to_utc().format("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
 /// The time of day to the second: `12:00:05Z`.
 pub(super) fn second_of_day(moment: Timestamp) -> String {
     moment.to_utc().format("%H:%M:%SZ").to_string()

@@ -126,8 +126,10 @@ async fn change(
             done(&stored, format!("held until {until}"))
         }
         Command::Release { .. } => {
+            let held = stored.record.rotation.hold.as_ref().is_some_and(|hold| now < hold.until);
             happen(walk, &mut stored, Happening::Released, now)?;
-            done(&stored, "the hold is released".to_owned())
+            let text = if held { "the hold is released" } else { "there was no hold" };
+            done(&stored, text.to_owned())
         }
         Command::Provide { material, key, .. } => {
             provide(walk, &mut stored, material, key, now).await?

@@ -237,7 +237,8 @@ async fn every_refusal_has_its_exit_code() {
         let ran = run(&fake, &["rotate", "mail-key"]).await;
         assert_eq!(ran.exit, exit, "{ran:?}");
         assert_eq!(ran.out, "");
-        let text = "rotord: this is in the way (possible from 2026-11-22 13:00Z at the earliest)\n";
+        let text =
+            "rotord: this is in the way (possible from 2026-11-22 13:00:00Z at the earliest)\n";
         assert_eq!(ran.err, text);
     }
 }
