@@ -8,9 +8,11 @@
 //! What only comes in has the schemes of those who send it: [`hub`], [`ecdsa`], [`token`].
 
 pub mod ecdsa;
+pub mod gitguardian;
 pub mod hub;
 pub mod key;
 pub mod proof;
+pub mod radar;
 pub mod standard;
 pub mod token;
 pub mod xpi;
