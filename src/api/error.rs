@@ -84,7 +84,7 @@ impl ApiError {
             BodyError::TooLarge(_) => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE, error.to_string())
             }
-            BodyError::Broken => {
+            BodyError::Broken | BodyError::NoRoom => {
                 ApiError::new(StatusCode::BAD_REQUEST, BAD_BODY, error.to_string())
             }
         }

@@ -10,6 +10,8 @@ pub struct Limits {
     /// From the first moment of a connection, or the end of the last answer, to the last byte of
     /// the request's head. Also ends connections that are kept open and idle.
     pub head_within: Duration,
+    /// The same where many others want in.
+    pub head_within_hurried: Duration,
     /// Largest head in bytes.
     pub head_bytes: usize,
     /// From the head to the answer, body included.
@@ -25,6 +27,9 @@ const CONNECTIONS: usize = 64;
 
 /// A local client sends its head in one write; a far one in a round trip or two.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// A round trip or two to the other side of the earth, and nothing beyond that.
+const HEAD_WITHIN_HURRIED: Duration = Duration::from_secs(1);
 
 /// Our longest legal head (a name and a reason) is below 2 KiB; 8 KiB is what others allow.
 const HEAD_BYTES: usize = 8 * 1024;
@@ -43,6 +48,7 @@ impl Default for Limits {
         Limits {
             connections: CONNECTIONS,
             head_within: HEAD_WITHIN,
+            head_within_hurried: HEAD_WITHIN_HURRIED,
             head_bytes: HEAD_BYTES,
             answer_within: ANSWER_WITHIN,
             connection_life: CONNECTION_LIFE,

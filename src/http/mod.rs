@@ -4,7 +4,13 @@
 //! not know what is asked for: it takes any router and serves it.
 
 pub mod body;
+pub mod limiter;
 pub mod limits;
+pub mod origin;
 pub mod peer;
+pub mod repeats;
+pub mod room;
 pub mod server;
+pub mod tcp;
+pub mod tls;
 pub mod unix;

@@ -25,6 +25,10 @@ use crate::http::limits::Limits;
 /// burn the processor until one is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// Most bytes that wait between the network and a handler: a few reads of a socket, and no more
+/// for each of hundreds of connections.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
+
 /// Where connections come from.
 pub trait Listener: Send + 'static {
     /// The stream of one connection.
@@ -40,13 +44,13 @@ pub trait Listener: Send + 'static {
     -> impl Future<Output = io::Result<Accepted<Self::Io, Self::Peer>>> + Send;
 }
 
-/// A connection, and the question who it is: asked in the connection's own task, since looking a
-/// user up may take a while.
+/// A connection before anything was said on it.
 pub struct Accepted<Io, Peer> {
-    /// The stream.
-    pub io: Io,
-    /// Who it is.
-    pub peer: BoxFuture<'static, io::Result<Peer>>,
+    /// The stream and who is at its other end: found out in the connection's own task, since
+    /// looking a user up or agreeing on keys may take a while.
+    pub greeting: BoxFuture<'static, io::Result<(Io, Peer)>>,
+    /// Whether so many others are here that it must not be waited for long.
+    pub is_hurried: bool,
 }
 
 impl Listener for TcpListener {
@@ -55,7 +59,8 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<Accepted<TcpStream, SocketAddr>> {
         let (io, from) = TcpListener::accept(self).await?;
-        Ok(Accepted { io, peer: Box::pin(std::future::ready(Ok(from))) })
+        let greeting = Box::pin(std::future::ready(Ok((io, from))));
+        Ok(Accepted { greeting, is_hurried: false })
     }
 }
 
@@ -135,17 +140,20 @@ impl Connection {
         Peer: Clone + Send + Sync + 'static,
     {
         let limits = self.limits;
-        let peer = match tokio::time::timeout(limits.head_within, accepted.peer).await {
-            Ok(Ok(peer)) => peer,
-            Ok(Err(error)) => return tracing::warn!(%error, "cannot tell who connected"),
-            Err(_) => return tracing::warn!("the user database does not answer"),
+        let head_within =
+            if accepted.is_hurried { limits.head_within_hurried } else { limits.head_within };
+        let (io, peer) = match tokio::time::timeout(head_within, accepted.greeting).await {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection came to nothing"),
+            Err(_) => return tracing::debug!("a connection came to nothing in time"),
         };
         let service = TowerToHyperService::new(Extension(peer).layer(router));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_within)
+            .header_read_timeout(head_within)
             .max_header_size(limits.head_bytes)
-            .serve_connection(TokioIo::new(accepted.io), service);
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(io), service);
         let mut connection = std::pin::pin!(connection);
         let life = tokio::time::sleep(limits.connection_life);
         tokio::select! {

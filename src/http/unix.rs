@@ -130,12 +130,13 @@ impl Listener for UnixDoor {
         let (io, _) = self.listener.accept().await?;
         let credentials = io.peer_cred()?;
         let (policy, path) = (Arc::clone(&self.policy), self.path.clone());
-        let peer = async move {
+        let greeting = async move {
             let look =
                 move || policy.identify(credentials.uid(), credentials.gid(), mode_of(&path));
-            tokio::task::spawn_blocking(look).await.map_err(io::Error::other)
+            let peer = tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?;
+            Ok((io, peer))
         };
-        Ok(Accepted { io, peer: Box::pin(peer) })
+        Ok(Accepted { greeting: Box::pin(greeting), is_hurried: false })
     }
 }
 
