@@ -6,10 +6,17 @@
 //!
 //! [`Alert`]: crate::incident::alert::Alert
 
+pub mod aws_health;
+pub mod gitguardian;
 pub mod keyring;
+mod parts;
 pub mod poll;
 mod reading;
 pub mod report;
+#[cfg(test)]
+mod trial;
+pub mod trufflehog;
+pub mod vault_radar;
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method, StatusCode};
