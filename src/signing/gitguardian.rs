@@ -63,7 +63,7 @@ pub fn verify(
     let mut signer = None;
     for (place, token) in tokens.iter().enumerate() {
         let fits = hmac::verify(&key(token, timestamp), body, &given).is_ok();
-        signer = signer.or(fits.then_some(place));
+        signer = signer.or_else(|| fits.then_some(place));
     }
     let signer = signer.ok_or(Refusal::BadSignature)?;
     let signed_at = moment(timestamp).ok_or(Refusal::BadTimestamp)?;

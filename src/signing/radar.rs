@@ -31,7 +31,7 @@ pub fn verify(secrets: &[&SecretBytes], signature: &str, body: &[u8]) -> Result<
     let mut signer = None;
     for (place, secret) in secrets.iter().enumerate() {
         let fits = hmac::verify(&key(secret), body, &given).is_ok();
-        signer = signer.or(fits.then_some(place));
+        signer = signer.or_else(|| fits.then_some(place));
     }
     signer.ok_or(Refusal::BadSignature)
 }
