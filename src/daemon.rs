@@ -256,7 +256,9 @@ impl Daemon {
                 turned: Box::new(|| notify(&[NotifyState::Watchdog])),
                 stop,
             };
-            parts.lead_and_run(built, Memory { store, fingerprints }, audit, doors).await;
+            let recogniser = pipes.recogniser.clone();
+            let memory = Memory { store, fingerprints, recogniser };
+            parts.lead_and_run(built, memory, audit, doors).await;
         }
         out.cancel();
         while duties.join_next().await.is_some() {}
@@ -309,6 +311,7 @@ fn pipes(first: Arc<Snapshot>, channels: Channels) -> (Pipes, Ends) {
 struct Memory {
     store: Arc<KvStore>,
     fingerprints: FingerprintKey,
+    recogniser: Recogniser,
 }
 
 /// What is shared by everything that runs.
@@ -395,6 +398,8 @@ impl Running {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             fingerprints: memory.fingerprints,
+            recognition: build::recognition(&self.config),
+            recogniser: memory.recogniser,
             audit: Box::new(audit),
             leadership: leads,
             leader: led_by,

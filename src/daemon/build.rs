@@ -9,6 +9,7 @@ use crate::driver::error::DriverError;
 use crate::driver::registry::{Context, ReachSpec, TargetSpec};
 use crate::engine::limits::Limits;
 use crate::engine::managed::{Managed, ManagedTarget};
+use crate::engine::recognition::Settings;
 use crate::model::id::{SecretName, TargetName};
 use crate::model::time::Span;
 use crate::plan::budget::Budget;
@@ -51,6 +52,15 @@ pub(super) fn limits(config: &Config) -> Limits {
         per_target: usize::try_from(config.limits.per_target).unwrap_or(1),
         per_issuer: usize::try_from(config.limits.per_issuer).unwrap_or(1),
         effect_timeout: Span(ttl.0 / 2).min(EFFECT_TIMEOUT_MAX),
+    }
+}
+
+/// How values are recognised in reports.
+pub(super) fn recognition(config: &Config) -> Settings {
+    Settings {
+        namespace: config.vault.namespace.clone(),
+        mount: config.vault.mount.clone(),
+        ..Settings::default()
     }
 }
 

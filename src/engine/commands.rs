@@ -2,6 +2,8 @@
 //!
 //! A command is answered when its change is durable, and not before.
 
+use std::sync::Arc;
+
 use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKind, Resolution};
 use crate::engine::expose::{self, Exposure};
 use crate::engine::gate::Shut;
@@ -20,6 +22,7 @@ use crate::rotation::event::{Event, Happening};
 use crate::rotation::open::{Adopted, CannotOpen};
 use crate::rotation::phase::{Phase, Staging};
 use crate::rotation::{Rotation, Trigger};
+use crate::store::record::Record;
 use crate::store::{Placed, Revision, Saved, Stored};
 
 /// What a command made of the record.
@@ -168,14 +171,15 @@ async fn provide(
 ) -> Result<Done, Refusal> {
     let mut version = asked_for(&stored.record.rotation)?;
     let fingerprint = walk.world.fingerprints.of(&material);
-    check(walk, &stored.record.rotation, &material)?;
+    check(walk, &stored.record, &material)?;
     let rotation = stored.record.rotation.id.clone();
-    let saved = Saved { rotation, key: key.clone(), material };
+    let saved = Arc::new(Saved { rotation, key: key.clone(), material });
     // Under the number lies what was provided before and never came into the record.
     while !put(walk, version, &saved).await? {
         happen(walk, stored, Happening::NumberTaken { version }, now)?;
         version = asked_for(&stored.record.rotation)?;
     }
+    walk.materials.put(version, saved);
     happen(walk, stored, Happening::Staged { version, key, fingerprint }, now)?;
     Ok(done(stored, format!("{version} is provided")))
 }
@@ -207,12 +211,13 @@ async fn adopt(
     let fingerprint = walk.world.fingerprints.of(&material);
     let trigger = Trigger::Adopted { by: actor.0.clone() };
     let id = opening::rotation_id(now, trigger.name());
-    let saved = Saved { rotation: id.clone(), key: key.clone(), material };
+    let saved = Arc::new(Saved { rotation: id.clone(), key: key.clone(), material });
     let mut version = VersionId(1);
     // Under the number lies what was to be adopted before and never came into a record.
     while !put(walk, version, &saved).await? {
         version = version.next();
     }
+    walk.materials.put(version, saved);
     let opening = opening::opening(&walk.managed, id, trigger, Lane::Routine, now);
     let rotation = Rotation::adopt(opening, Adopted { version, key, fingerprint });
     let record = opening::record(&walk.world, &walk.managed, rotation, now);
@@ -288,12 +293,11 @@ async fn put(walk: &Walk, version: VersionId, saved: &Saved) -> Result<bool, Ref
     }
 }
 
-fn check(walk: &Walk, rotation: &Rotation, material: &Material) -> Result<(), Refusal> {
+fn check(walk: &Walk, record: &Record, material: &Material) -> Result<(), Refusal> {
     material
         .check()
         .map_err(|weak| refuse(RefusalKind::Invalid, Reason::WeakValue, weak.to_string()))?;
-    let fingerprint = walk.world.fingerprints.of(material);
-    if rotation.versions.values().any(|version| version.fingerprint == fingerprint) {
+    if walk.world.recogniser.is_repeated(record, material) {
         let text = "the value is that of another version of this secret".to_owned();
         return Err(refuse(RefusalKind::Invalid, Reason::RepeatedValue, text));
     }

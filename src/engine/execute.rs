@@ -21,6 +21,7 @@ use crate::model::time::{Span, Timestamp};
 use crate::rotation::Rotation;
 use crate::rotation::effect::Effect;
 use crate::rotation::event::{Happening, KeySeen};
+use crate::store::record::Record;
 use crate::store::{Placed, Saved, StoreError};
 
 /// Tries at saving a value that exists nowhere else yet: about six seconds, well within an
@@ -95,6 +96,7 @@ impl Materials {
 pub(super) struct Execution<'a> {
     pub(super) world: &'a World,
     pub(super) managed: &'a Managed,
+    pub(super) record: &'a Record,
     pub(super) rotation: &'a Rotation,
     pub(super) materials: &'a BTreeMap<VersionId, Arc<Saved>>,
 }
@@ -170,7 +172,7 @@ impl Execution<'_> {
                 let minted = self.at_issuer(self.managed.issuer.roll(key, &tag)).await?;
                 self.save_minted(*version, minted, fresh).await
             }
-            Effect::LookUp { version } => self.look_up(*version).await,
+            Effect::LookUp { version } => self.look_up(*version, fresh).await,
             Effect::Place { version } => {
                 let tag = self.tag(*version);
                 let saved = self.material(*version)?;
@@ -229,7 +231,7 @@ impl Execution<'_> {
                 *fresh = Some((version, saved));
                 Ok(staged)
             }
-            Placed::OursAlready => self.staged_earlier(version).await,
+            Placed::OursAlready => self.staged_earlier(version, fresh).await,
             Placed::Taken => Ok(Happening::NumberTaken { version }),
         }
     }
@@ -270,21 +272,36 @@ impl Execution<'_> {
         Ok(staged)
     }
 
-    async fn look_up(&self, version: VersionId) -> Result<Happening, Failed> {
+    async fn look_up(
+        &self,
+        version: VersionId,
+        fresh: &mut Option<(VersionId, Saved)>,
+    ) -> Result<Happening, Failed> {
         match self.world.store.material(&self.managed.name, version).await? {
-            Some(saved) if saved.rotation == self.rotation.id => Ok(self.staged(version, &saved)),
+            Some(saved) if saved.rotation == self.rotation.id => {
+                let staged = self.staged(version, &saved);
+                *fresh = Some((version, saved));
+                Ok(staged)
+            }
             Some(_) => Ok(Happening::NumberTaken { version }),
             None => self.list().await,
         }
     }
 
-    async fn staged_earlier(&self, version: VersionId) -> Result<Happening, Failed> {
+    async fn staged_earlier(
+        &self,
+        version: VersionId,
+        fresh: &mut Option<(VersionId, Saved)>,
+    ) -> Result<Happening, Failed> {
         let found = self.world.store.material(&self.managed.name, version).await?;
         let missing = || {
             let text = "material was there a moment ago and is gone";
             Failed::new(Class::Transient, Reason::MaterialMissing, text)
         };
-        Ok(self.staged(version, &found.ok_or_else(missing)?))
+        let saved = found.ok_or_else(missing)?;
+        let staged = self.staged(version, &saved);
+        *fresh = Some((version, saved));
+        Ok(staged)
     }
 
     async fn probe(&self, version: VersionId) -> Result<Happening, Failed> {
@@ -387,9 +404,8 @@ impl Execution<'_> {
     /// Refuses a value that is weak, or that another version has.
     fn check(&self, material: &Material) -> Result<(), Reason> {
         material.check().map_err(|_| Reason::WeakValue)?;
-        let fingerprint = self.world.fingerprints.of(material);
-        let known = self.rotation.versions.values().any(|v| v.fingerprint == fingerprint);
-        if known { Err(Reason::RepeatedValue) } else { Ok(()) }
+        let repeated = self.world.recogniser.is_repeated(self.record, material);
+        if repeated { Err(Reason::RepeatedValue) } else { Ok(()) }
     }
 
     // ------------------------------------------------------------ lanes and time-outs

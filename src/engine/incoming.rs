@@ -8,9 +8,9 @@ use tokio::task::{Id, JoinError};
 use crate::engine::Engine;
 use crate::engine::command::{Command, Envelope, Refusal, RefusalKind};
 use crate::engine::ledger::{self, COMMANDS_MAX, Entry};
-use crate::engine::managed::Managed;
+use crate::engine::managed::{Managed, ManagedTarget};
 use crate::engine::walk::{Progress, Standing, Task, Walked};
-use crate::model::id::SecretName;
+use crate::model::id::{SecretName, TargetName};
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Timestamp};
@@ -51,6 +51,8 @@ impl Engine {
         }
         let waiting = entry.commands.pop_front();
         self.ledger.count(&name);
+        self.recognise(&name);
+        self.note_marks(&name, now);
         self.changed.insert(name.clone());
         match waiting {
             Some(envelope) => self.dispatch(name, envelope),
@@ -85,7 +87,26 @@ impl Engine {
             }
             entry.last_seen = Some(stored);
             self.ledger.count(&name);
+            if durable {
+                self.recognise(&name);
+            }
             self.changed.insert(name);
+        }
+    }
+
+    /// Takes what is durable of a secret into the index that reports are looked up in.
+    pub(super) fn recognise(&self, name: &SecretName) {
+        let recogniser = &self.world.recogniser;
+        let entry = self.ledger.get(name);
+        match entry.and_then(|entry| Some((entry, entry.durable.as_ref()?))) {
+            Some((Entry { standing: Standing::Absent, .. }, _)) | None => recogniser.remove(name),
+            Some((entry, stored)) => {
+                let targets = entry.managed.iter().flat_map(|managed| &managed.targets);
+                let document = |(name, target): (&TargetName, &ManagedTarget)| {
+                    Some((name.clone(), target.driver.document()?.path))
+                };
+                recogniser.update(&stored.record, targets.filter_map(document).collect());
+            }
         }
     }
 
@@ -207,6 +228,7 @@ impl Engine {
                 }
             }
             self.ledger.wake_at(&name, Some(now));
+            self.recognise(&name);
             self.changed.insert(name);
         }
     }

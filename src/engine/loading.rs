@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 
 use crate::engine::Engine;
 use crate::engine::ledger::Entry;
+use crate::engine::recollect::learn_keys;
 use crate::engine::walk::Standing;
 use crate::model::id::SecretName;
 use crate::model::reason::Reason;
@@ -39,6 +40,10 @@ impl Engine {
             loaded.push(read);
         }
         drop(reads);
+        for stored in loaded.iter().filter_map(|(_, read)| read.as_ref().ok()?.as_ref()) {
+            let learned = learn_keys(&self.world, &stored.record).await;
+            learned.map_err(|error| failed(&error))?;
+        }
         let now = self.world.clock.now();
         for (name, read) in loaded {
             if self.ledger.get(&name).is_none() {
@@ -70,6 +75,7 @@ impl Engine {
         }
         for name in self.ledger.names() {
             self.ledger.count(&name);
+            self.recognise(&name);
             self.ledger.wake_at(&name, Some(now));
             self.changed.insert(name);
         }

@@ -26,14 +26,17 @@ mod ledger;
 pub mod limits;
 mod loading;
 pub mod managed;
+mod marking;
 mod opening;
 pub mod recognition;
+mod recollect;
 pub mod scan;
 pub mod snapshot;
 mod sweep;
 mod view;
 mod walk;
 mod world;
+mod worth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,7 +51,8 @@ use crate::engine::gate::{Gate, Leadership, Posts};
 use crate::engine::ledger::{Entry, Ledger};
 use crate::engine::limits::{Limits, Places};
 use crate::engine::managed::Managed;
-use crate::engine::recognition::Recogniser;
+use crate::engine::marking::Marking;
+use crate::engine::recognition::{Recogniser, Settings};
 use crate::engine::snapshot::{Health, SecretView, Snapshot};
 use crate::engine::walk::{Progress, Standing, Task, Walk, Walked};
 use crate::engine::world::World;
@@ -88,6 +92,10 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// What recognises values.
     pub fingerprints: FingerprintKey,
+    /// How values are recognised in reports.
+    pub recognition: Settings,
+    /// The index that reports are looked up in; the engine fills it.
+    pub recogniser: Recogniser,
     /// Where audit lines go.
     pub audit: Box<dyn AuditSink>,
     /// Whether we lead; if not, why.
@@ -137,7 +145,7 @@ pub struct Engine {
     health: Health,
     changed: BTreeSet<SecretName>,
     published: Steady,
-    recogniser: Recogniser,
+    marking: Marking,
     views: Arc<BTreeMap<SecretName, Arc<SecretView>>>,
 }
 
@@ -154,11 +162,15 @@ impl Engine {
             effect_timeout: parts.limits.effect_timeout,
         });
         let places = Places::new(&parts.limits);
+        let fingerprints = Arc::new(parts.fingerprints);
+        parts.recogniser.begin(Arc::clone(&fingerprints), parts.recognition.clone());
         let world = World {
             store: parts.store,
             clock: parts.clock,
             entropy: parts.entropy,
-            fingerprints: parts.fingerprints,
+            fingerprints,
+            recognition: parts.recognition,
+            recogniser: parts.recogniser,
             gate,
             limits: parts.limits,
             places,
@@ -189,7 +201,7 @@ impl Engine {
             },
             changed: BTreeSet::new(),
             published: Steady::default(),
-            recogniser: Recogniser::default(),
+            marking: Marking::default(),
             views: Arc::new(BTreeMap::new()),
         };
         for managed in parts.managed {
@@ -208,11 +220,6 @@ impl Engine {
         let secrets = Arc::clone(&self.views);
         let (health, limits) = (self.health.clone(), self.plan_limits());
         Arc::new(Snapshot { at, health, limits, secrets })
-    }
-
-    /// What recognises values of the secrets, from the moment that the records are read.
-    pub fn recogniser(&self) -> Recogniser {
-        self.recogniser.clone()
     }
 
     /// Runs until told to stop; then lets what is under way come to its record.
@@ -302,6 +309,7 @@ impl Engine {
             let start = starts.get(&name).cloned();
             self.set_out(&name, start, now);
         }
+        self.mark_next(now);
     }
 
     /// Who leads, and how long what we hold is good for, as moments that people can read.
@@ -387,7 +395,8 @@ impl Engine {
         let now = self.world.clock.now();
         let led = self.health.epoch.is_some() || !self.health.loaded;
         let next = self.ledger.next_wake().filter(|_| self.health.epoch.is_some());
-        let next = next.into_iter().chain(next_load).min();
+        let marks = self.marking.next().filter(|_| self.health.epoch.is_some());
+        let next = next.into_iter().chain(next_load).chain(marks).min();
         let longest = match (led, self.changed.is_empty()) {
             (true, true) => TURN_MAX,
             (true, false) => PUBLISH_PAUSE,

@@ -1,6 +1,8 @@
 //! How a rotation comes into a record: identities, the first record, and the one after; and what
 //! an open one means for whoever would open the next.
 
+use std::sync::Arc;
+
 use crate::engine::managed::Managed;
 use crate::engine::world::World;
 use crate::model::id::{Epoch, RotationId, VersionId, WriteId};
@@ -73,6 +75,7 @@ pub(super) fn record(
         last_scheduled: at,
         rotation,
         history: Vec::new(),
+        recognition: Arc::default(),
     }
 }
 

@@ -15,8 +15,10 @@ use crate::engine::command::{Command, Envelope, Resolution};
 use crate::engine::execute::{Executed, Execution, Materials};
 use crate::engine::gate::{Permit, Shut};
 use crate::engine::managed::Managed;
+use crate::engine::recollect::learn_keys;
 use crate::engine::snapshot::FailureView;
 use crate::engine::world::World;
+use crate::engine::worth::{noteworthy, only_refreshes};
 use crate::engine::{commands, sweep};
 use crate::model::id::{SecretName, TargetName};
 use crate::model::policy::Lane;
@@ -24,7 +26,6 @@ use crate::model::reason::Reason;
 use crate::model::target::TargetTerms;
 use crate::model::time::Timestamp;
 use crate::plan::Start;
-use crate::rotation::Rotation;
 use crate::rotation::apply::apply;
 use crate::rotation::decide::{Next, Wait, Why, decide};
 use crate::rotation::effect::Effect;
@@ -44,6 +45,8 @@ pub(super) enum Task {
     Start(Start),
     /// To carry out a command.
     Command(Envelope),
+    /// To make the marks that the record lacks.
+    Mark,
 }
 
 impl Task {
@@ -94,7 +97,7 @@ pub(super) struct Walk {
     pub(super) failures: Vec<FailureView>,
     /// The record as this process last read or wrote it.
     durable: Option<Stored>,
-    materials: Materials,
+    pub(super) materials: Materials,
     /// Memory is ahead of Vault.
     dirty: bool,
     /// Steps that get an audit line once they are durable.
@@ -180,6 +183,7 @@ impl Walk {
         };
         let stored = match task {
             Task::GoOn => loaded,
+            Task::Mark => self.marked(loaded).await?,
             Task::Start(start) => {
                 if loaded.is_none()
                     && let Some(text) = self.foreign().await?
@@ -207,6 +211,9 @@ impl Walk {
     async fn read(&self, task: &Task) -> Result<Option<Stored>, Broken> {
         let name = &self.managed.name;
         let found = self.world.store.load(name).await?;
+        if let Some(found) = &found {
+            learn_keys(&self.world, &found.record).await?;
+        }
         let Some(durable) = self.durable.as_ref().filter(|_| !task.takes_it_as_it_is()) else {
             return Ok(found);
         };
@@ -302,9 +309,9 @@ impl Walk {
         let world = Arc::clone(&self.world);
         let managed = Arc::clone(&self.managed);
         let effects: Vec<Effect> = passed.iter().map(|(effect, _)| effect.clone()).collect();
-        let rotation = &stored.record.rotation;
-        let materials = self.materials.saved();
-        let execution = Execution { world: &world, managed: &managed, rotation, materials };
+        let record = &stored.record;
+        let (rotation, materials) = (&record.rotation, self.materials.saved());
+        let execution = Execution { world: &world, managed: &managed, record, rotation, materials };
         let executed = join_all(effects.iter().map(|effect| execution.execute(effect))).await;
         let mut result = Ok(());
         for ((effect, permit), (executed, fresh)) in passed.into_iter().zip(executed) {
@@ -379,6 +386,7 @@ impl Walk {
     /// Makes memory durable, if it is ahead.
     pub(super) async fn save(&mut self, stored: &mut Stored) -> Result<(), Broken> {
         if self.dirty {
+            self.recollect(&mut stored.record);
             self.world.gate.save(stored).await?;
             self.dirty = false;
             self.publish(stored);
@@ -458,41 +466,4 @@ impl Walk {
         let what = Happening::TermsChanged { terms, targets: targets.into_iter().collect() };
         self.take(stored, Event { at: self.world.clock.now(), what })
     }
-}
-
-/// What is said in the audit chain of a step that is no effect: promotions, exceptions, and what
-/// people decided.
-fn noteworthy(what: &Happening) -> Option<String> {
-    Some(match what {
-        Happening::Promoted => "promoted".to_owned(),
-        Happening::Clear { cleared } => {
-            let (versions, targets) = (cleared.going(), cleared.evidence().keys());
-            format!("cleared {versions:?} on the evidence of {:?}", targets.collect::<Vec<_>>())
-        }
-        Happening::Cut { forced } => format!(
-            "forced {} by {:?}, without evidence of {:?}",
-            forced.version, forced.rule, forced.targets_without_evidence
-        ),
-        Happening::Tainted { version, by } => format!("{version} is exposed, says {by}"),
-        Happening::Held { hold } => format!("held until {} by {}", hold.until, hold.by),
-        Happening::Released => "hold released".to_owned(),
-        Happening::Waived { target, by } => format!("target {target} waived by {by}"),
-        Happening::Abandoned => "abandoned".to_owned(),
-        Happening::Finished => "finished".to_owned(),
-        _ => return None,
-    })
-}
-
-/// Whether the two differ only in when the same was seen again. That is worth knowing and not
-/// worth a write.
-fn only_refreshes(before: &Rotation, after: &Rotation) -> bool {
-    let mut after = after.clone();
-    for (name, target) in &mut after.targets {
-        let Some(old) = before.targets.get(name) else { return false };
-        target.asked_at = old.asked_at;
-        if let (Some(new), Some(old)) = (&mut target.evidence, &old.evidence) {
-            new.at = old.at;
-        }
-    }
-    after == *before
 }

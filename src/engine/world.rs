@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::engine::gate::Gate;
 use crate::engine::limits::{Limits, Places};
+use crate::engine::recognition::{Recogniser, Settings};
 use crate::model::fingerprint::FingerprintKey;
 use crate::model::time::{Clock, Entropy, Span};
 use crate::store::Store;
@@ -15,7 +16,9 @@ pub(super) struct World {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) fingerprints: FingerprintKey,
+    pub(super) fingerprints: Arc<FingerprintKey>,
+    pub(super) recognition: Settings,
+    pub(super) recogniser: Recogniser,
     pub(super) gate: Gate,
     pub(super) limits: Limits,
     pub(super) places: Places,

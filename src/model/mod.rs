@@ -12,6 +12,7 @@ pub mod clue;
 pub mod failure;
 pub mod fingerprint;
 pub mod id;
+pub mod marks;
 pub mod material;
 pub mod policy;
 pub mod reason;

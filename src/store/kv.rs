@@ -78,6 +78,10 @@ impl KvStore {
         self.at(format!("material/{name}/{}", version.0))
     }
 
+    fn fingerprint_key_at(&self, id: &str) -> KvPath {
+        self.at(format!("fingerprint-key/{id}"))
+    }
+
     /// The newest version at a path. A deleted document is unreadable: it is not absent.
     async fn read(&self, at: &KvPath) -> Result<Option<Read>, StoreError> {
         match self.kv.read(at).await {
@@ -283,8 +287,16 @@ impl Store for KvStore {
         Ok(versions)
     }
 
+    async fn old_fingerprint_key(&self, id: &str) -> Result<Option<FingerprintKey>, StoreError> {
+        match self.read_fingerprint_key(&self.fingerprint_key_at(id), id).await {
+            // Taken away by a person: what it had recognised is not recognised any more.
+            Err(StoreError::Unreadable { .. }) => Ok(None),
+            read => read,
+        }
+    }
+
     async fn fingerprint_key(&self, id: &str) -> Result<FingerprintKey, StoreError> {
-        let at = self.at(format!("fingerprint-key/{id}"));
+        let at = self.fingerprint_key_at(id);
         if let Some(key) = self.read_fingerprint_key(&at, id).await? {
             return Ok(key);
         }

@@ -2,7 +2,7 @@
 //!
 //! Decides nothing of its own: the contract suite holds it to what the store on KV v2 does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Inner {
+    keys: BTreeSet<String>,
     records: BTreeMap<SecretName, Stored>,
     material: BTreeMap<(SecretName, VersionId), Document>,
     writes: u64,
@@ -114,7 +115,13 @@ impl Store for MemoryStore {
     }
 
     async fn fingerprint_key(&self, id: &str) -> Result<FingerprintKey, StoreError> {
+        self.lock().keys.insert(id.to_owned());
         Ok(FingerprintKey::new(id, &SecretBytes::new(id.as_bytes().to_vec())))
+    }
+
+    async fn old_fingerprint_key(&self, id: &str) -> Result<Option<FingerprintKey>, StoreError> {
+        let drawn = self.lock().keys.contains(id);
+        Ok(drawn.then(|| FingerprintKey::new(id, &SecretBytes::new(id.as_bytes().to_vec()))))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod instance;
 pub mod kv;
 pub mod lease;
 pub mod memory;
+pub mod recognition;
 pub mod record;
 mod saved;
 
@@ -188,6 +189,9 @@ pub trait Store: Send + Sync {
 
     /// The fingerprint key of that id; drawn and written if there is none yet.
     async fn fingerprint_key(&self, id: &str) -> Result<FingerprintKey, StoreError>;
+
+    /// The fingerprint key of that id if there is one: an older one is never drawn anew.
+    async fn old_fingerprint_key(&self, id: &str) -> Result<Option<FingerprintKey>, StoreError>;
 }
 
 impl fmt::Display for Revision {

@@ -4,6 +4,7 @@
 //! it lies. It holds no secret bytes. Every write of it is by check-and-set.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -14,6 +15,7 @@ use crate::model::version::Stage;
 use crate::rotation::phase::{Outcome, Phase};
 use crate::rotation::{ACCEPTED_MAX, Forced, Rotation, TOMBSTONES_MAX, TargetState, Trigger};
 use crate::store::StoreError;
+use crate::store::recognition::{MARKS_MAX, PLACES_MAX, REMEMBERED_MAX, Recognition};
 use crate::vault::document::Document;
 
 /// The schema this program writes. A record with a newer one is left alone.
@@ -43,7 +45,8 @@ pub struct Record {
     /// The mark of this very write. The store sets it; what a record to be saved holds here does
     /// not matter.
     pub write_id: WriteId,
-    /// Which fingerprint key the versions were recognised with.
+    /// The fingerprint key that versions were recognised with last. What was made with another one
+    /// before names it in `recognition`.
     pub fingerprint_key: String,
     /// The secret.
     pub name: SecretName,
@@ -54,6 +57,10 @@ pub struct Record {
     pub rotation: Rotation,
     /// Rotations before it, newest first.
     pub history: Vec<Past>,
+    /// What reports about its versions are recognised by. Absent in what older programs wrote.
+    /// Shared, because every copy of a record would copy it, and it changes seldom.
+    #[serde(default)]
+    pub recognition: Arc<Recognition>,
 }
 
 /// The part of a record that every schema has.
@@ -255,6 +262,7 @@ impl Record {
             return Err(RecordFault::Unmarked("fingerprint key"));
         }
         at_most("rotations in its history", self.history.len(), HISTORY_MAX)?;
+        check_recognition(&self.recognition, self.rotation.next_version)?;
         check_versions(&self.rotation)?;
         check_phase(&self.rotation)?;
         check_leaving(&self.rotation)?;
@@ -301,6 +309,16 @@ impl Record {
 
 fn at_most(what: &'static str, found: usize, max: usize) -> Result<(), RecordFault> {
     if found > max { Err(RecordFault::TooMany { what, found, max }) } else { Ok(()) }
+}
+
+fn check_recognition(recognition: &Recognition, next: VersionId) -> Result<(), RecordFault> {
+    at_most("remembered versions", recognition.versions.len(), REMEMBERED_MAX)?;
+    at_most("marks", recognition.marks(), MARKS_MAX)?;
+    at_most("places of versions", recognition.places(), PLACES_MAX)?;
+    match recognition.versions.keys().next_back().copied().filter(|version| *version >= next) {
+        Some(version) => Err(RecordFault::NumberAhead { version, next }),
+        None => Ok(()),
+    }
 }
 
 fn check_versions(rotation: &Rotation) -> Result<(), RecordFault> {

@@ -65,6 +65,15 @@ pub struct Order<'a> {
     pub now: Timestamp,
 }
 
+/// A document in Vault that holds versions of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The mount and the path below it.
+    pub path: String,
+    /// The newest KV version that is known, and the versions it holds.
+    pub newest: Option<(u64, Vec<VersionId>)>,
+}
+
 /// Receives the versions of one secret.
 ///
 /// # Expected flow
@@ -103,6 +112,12 @@ pub trait Target: Send + Sync {
     async fn purge(&self, order: &Order<'_>, revoked: &[VersionId]) -> Result<(), DriverError> {
         let _ = (order, revoked);
         Ok(())
+    }
+
+    /// The document in Vault that this target is, if it is one: for reports that name a place. As
+    /// far as it is known without asking.
+    fn document(&self) -> Option<Kept> {
+        None
     }
 
     /// Whether something stands where this target writes that rotord did not put there. Asked once

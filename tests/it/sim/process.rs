@@ -7,6 +7,7 @@ use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
 use rotord::engine::leader::{self, Keeper};
 use rotord::engine::limits::Limits;
 use rotord::engine::managed::{Managed, ManagedTarget};
+use rotord::engine::recognition::{Recogniser, Settings};
 use rotord::engine::snapshot::Snapshot;
 use rotord::engine::{Doors, Engine, Parts};
 use rotord::model::id::{InstanceId, TargetName};
@@ -83,6 +84,8 @@ impl Process {
             clock: Arc::clone(&clock),
             entropy,
             fingerprints,
+            recognition: Settings::default(),
+            recogniser: Recogniser::default(),
             audit: Box::new(SimAudit(Arc::clone(world))),
             leadership: leads,
             leader: led_by,

@@ -68,6 +68,7 @@ pub(crate) fn record(secret: &str) -> Record {
         last_scheduled: at,
         rotation: Rotation::adopt(opening, adopted),
         history: Vec::new(),
+        recognition: Arc::default(),
     }
 }
 
@@ -201,7 +202,12 @@ async fn the_fingerprint_key_stays_the_same(store: &dyn Store) {
     let material = saved("r1", "a value").material;
     let first = store.fingerprint_key("1").await.unwrap();
     let again = store.fingerprint_key("1").await.unwrap();
+    assert!(store.old_fingerprint_key("2").await.unwrap().is_none(), "it was never drawn");
     let other = store.fingerprint_key("2").await.unwrap();
+    assert_eq!(
+        store.old_fingerprint_key("2").await.unwrap().unwrap().of(&material),
+        other.of(&material)
+    );
     assert_eq!(first.of(&material), again.of(&material));
     assert_ne!(first.of(&material), other.of(&material));
 }

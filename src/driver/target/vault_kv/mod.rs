@@ -27,7 +27,7 @@ use self::acks::Acks;
 use self::content::{Content, Node, Owner, Projection};
 use self::history::Past;
 use crate::driver::error::DriverError;
-use crate::driver::target::{Order, Target, wiped};
+use crate::driver::target::{Kept, Order, Target, wiped};
 use crate::model::id::{Generation, VersionId};
 use crate::model::reason::Reason;
 use crate::model::target::{Level, Observation};
@@ -347,6 +347,12 @@ impl Target for VaultKv {
 
     async fn purge(&self, order: &Order<'_>, revoked: &[VersionId]) -> Result<(), DriverError> {
         self.purge_history(order, revoked).await
+    }
+
+    fn document(&self) -> Option<Kept> {
+        let KvPath { mount, path } = &self.settings.at;
+        let newest = self.known().map(|known| (known.kv_version, known.accepted));
+        Some(Kept { path: format!("{mount}/{path}"), newest })
     }
 
     async fn foreign(&self) -> Result<bool, DriverError> {
