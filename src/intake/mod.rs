@@ -7,12 +7,17 @@
 //! [`Alert`]: crate::incident::alert::Alert
 
 pub mod aws_health;
+pub mod generic;
 pub mod gitguardian;
+pub mod github;
+pub mod github_partner;
+pub mod gitlab;
 pub mod keyring;
 mod parts;
 pub mod poll;
 mod reading;
 pub mod report;
+mod signed;
 #[cfg(test)]
 mod trial;
 pub mod trufflehog;

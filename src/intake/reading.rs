@@ -16,13 +16,13 @@ use crate::model::material::SecretBytes;
 
 /// Most findings of one message. The largest body holds some seven thousand of the shortest records
 /// that any known source sends; more are bits of nothing.
-pub const FINDINGS_MAX: usize = 10_000;
+pub(super) const FINDINGS_MAX: usize = 10_000;
 
 /// Longest label in characters: the longest known names of detectors have some 60.
-pub const LABEL_MAX: usize = 100;
+pub(super) const LABEL_MAX: usize = 100;
 
 /// Longest id of a message, in characters: an organisation, a repository and a number.
-pub const ID_MAX: usize = 200;
+pub(super) const ID_MAX: usize = 200;
 
 /// What stands for a text that a value was in.
 const MASK: &str = "[secret]";
@@ -85,15 +85,21 @@ impl Text {
 /// Reads a body as `T`. What does not fit is told by line and column: serde's own words would
 /// repeat the content.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a SecretBytes) -> Result<T, Rejected> {
-    serde_json::from_slice(body.expose()).map_err(|error| {
-        let what = match error.classify() {
-            serde_json::error::Category::Data => "not what is expected there",
-            serde_json::error::Category::Eof => "the JSON ends too early",
-            _ => "not JSON",
-        };
-        let (line, column) = (error.line(), error.column());
-        Rejected::Malformed(format!("line {line}, column {column}: {what}"))
-    })
+    serde_json::from_slice(body.expose()).map_err(|error| place_of(&error))
+}
+
+/// Reads a part of a body, counted from its own beginning.
+pub(super) fn parse_text<'a, T: Deserialize<'a>>(part: &'a str) -> Result<T, Rejected> {
+    serde_json::from_str(part).map_err(|error| place_of(&error))
+}
+
+fn place_of(error: &serde_json::Error) -> Rejected {
+    let what = match error.classify() {
+        serde_json::error::Category::Data => "not what is expected there",
+        serde_json::error::Category::Eof => "the JSON ends too early",
+        _ => "not JSON",
+    };
+    Rejected::Malformed(format!("line {}, column {}: {what}", error.line(), error.column()))
 }
 
 /// Refuses more findings than [`FINDINGS_MAX`].

@@ -33,7 +33,9 @@ pub fn verify(keys: &[&SecretBytes], signature: &str, body: &[u8]) -> Result<usi
     for (place, key) in keys.iter().enumerate() {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
         let fits = hmac::verify(&key, body, &given).is_ok();
-        found = found.or(fits.then_some(place));
+        if fits && found.is_none() {
+            found = Some(place);
+        }
     }
     found.ok_or(Refusal::BadSignature)
 }

@@ -16,7 +16,9 @@ pub fn verify(tokens: &[&SecretBytes], given: &[u8]) -> Result<usize, Refusal> {
     let mut found = None;
     for (place, token) in tokens.iter().enumerate() {
         let same = digested(token.expose()).same(&given);
-        found = found.or(same.then_some(place));
+        if same && found.is_none() {
+            found = Some(place);
+        }
     }
     found.ok_or(Refusal::BadSignature)
 }

@@ -22,9 +22,12 @@ use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
 use crate::store::StoreError;
 
-/// Most pages of one round: a thousand alerts at a hundred each; what is left comes at once in the
-/// next round, after what was found is written down.
+/// Most pages of one round: five hundred alerts at fifty each; what is left comes in the next
+/// round, a moment later.
 pub const PAGES_MAX: usize = 10;
+
+/// Pause before a round that goes on where the last one had to stop.
+pub const GO_ON_IN: Span = Span::from_secs(5);
 
 /// Most alerts that one round closes: each is two requests, and APIs allow some thousand an hour.
 pub const SETTLED_MAX: usize = 50;
@@ -127,7 +130,7 @@ impl Rounds {
     pub async fn round(&mut self, now: Timestamp) -> Round {
         let mut round = Round::default();
         match self.try_round(now, &mut round).await {
-            Ok(true) => (self.failures, round.again_in) = (0, Span::ZERO),
+            Ok(true) => (self.failures, round.again_in) = (0, GO_ON_IN),
             Ok(false) => (self.failures, round.again_in) = (0, self.settings.every),
             Err(trouble) => {
                 round.again_in = pause(self.failures).max(trouble.after.unwrap_or(Span::ZERO));
