@@ -11,6 +11,7 @@ mod alerts;
 mod command;
 mod health;
 mod params;
+mod scope;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -97,6 +98,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/secrets/{name}/adopt", post(command::adopt))
         .route("/v1/secrets/{name}/provide", post(command::provide))
         .route("/v1/secrets/{name}/resolve", post(command::resolve))
+        .route("/v1/scope", get(scope::scope))
         .route("/v1/alerts", post(alerts::report))
         .route("/v1/scans", post(alerts::begin))
         .route("/v1/scans/{scan}/pieces", post(alerts::piece))

@@ -5,6 +5,7 @@
 //! same in prose.
 
 pub mod alerts;
+pub mod scope;
 
 use serde::{Deserialize, Serialize};
 

@@ -102,6 +102,11 @@ impl Client {
         self.answer(request).await
     }
 
+    /// What a rotation of many secrets would do.
+    pub(super) async fn scope(&self, params: Params<'_>) -> Result<wire::scope::Scope, CliError> {
+        self.answer(self.request(Method::GET, "v1/scope", params)).await
+    }
+
     /// Hands findings in, or only asks whose they are.
     pub(super) async fn alert(
         &self,

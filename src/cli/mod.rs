@@ -14,6 +14,7 @@ mod exit;
 mod follow;
 mod hold;
 mod human;
+mod mass;
 mod needs;
 mod online;
 mod plan;

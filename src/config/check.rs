@@ -11,6 +11,7 @@ use crate::config::problem::Place;
 use crate::config::reader::Section;
 use crate::config::secret::{Draft, SecretConfig};
 use crate::driver::registry::{ChannelSpec, TargetSpec};
+use crate::incident::scope;
 use crate::model::id::SecretName;
 use crate::model::policy::{Kind, OnLeak};
 use crate::model::target::{Role, TargetTerms};
@@ -48,6 +49,25 @@ pub(super) fn secret(s: &Section<'_>, draft: &Draft, commons: &Commons<'_>) {
     arithmetic.overlap();
     arithmetic.period();
     arithmetic.exposure();
+}
+
+/// What a secret comes after must be there, and not come after it in turn.
+pub(super) fn after(
+    secrets: &BTreeMap<SecretName, SecretConfig>,
+    problem: impl Fn(&SecretName, String, &str),
+) {
+    for (name, secret) in secrets {
+        for missing in secret.after.iter().filter(|other| !secrets.contains_key(*other)) {
+            let what = format!("no secret is called {missing}");
+            problem(name, what, "name a secret of this config");
+        }
+    }
+    let declared = secrets.iter().map(|(name, s)| (name.clone(), s.after.clone())).collect();
+    if let Some(circle) = scope::circle(&declared) {
+        let names: Vec<String> = circle.iter().map(ToString::to_string).collect();
+        let what = format!("each waits for the next one in a circle: {}", names.join(", "));
+        problem(&circle[0], what, "take one of them out");
+    }
 }
 
 /// Somebody must use the key, and somebody must accept it: an issuer, or a target.

@@ -200,6 +200,9 @@ fn root(s: &Section<'_>, findings: &Findings) -> Option<Config> {
         Some((secret.name.clone(), secret))
     });
     let secrets = secrets.collect();
+    check::after(&secrets, |name, what, remedy| {
+        s.problem(&format!("secrets.{name}.after"), what, remedy);
+    });
     check::channels(
         &channels,
         &secrets,

@@ -37,6 +37,8 @@ pub struct SecretConfig {
     pub tags: Vec<String>,
     /// What comes first when there is not room for all: 0 to 100, greater first.
     pub priority: u8,
+    /// When many are rotated at once, it is begun after these are in use.
+    pub after: Vec<SecretName>,
     /// How it is rotated.
     pub policy: Policy,
     /// When.
@@ -84,7 +86,7 @@ pub(super) fn read(name: &str, s: &Section<'_>, commons: &Commons<'_>) -> Option
         .require("issuer", "the name of an issuer under [issuers], or a table")
         .and_then(|e| issuer::named_or_inline(e, commons));
     let targets = targets(s, kind, name.as_ref(), commons);
-    let (tags, priority) = (tags(s), priority(s));
+    let (tags, priority, after) = (tags(s), priority(s), after(s));
     let Defaults { policy, clock_tolerance, .. } = own;
     let draft = Draft {
         config: SecretConfig {
@@ -92,6 +94,7 @@ pub(super) fn read(name: &str, s: &Section<'_>, commons: &Commons<'_>) -> Option
             kind: kind?,
             tags,
             priority,
+            after,
             policy,
             cadence: cadence?,
             initial: initial?,
@@ -139,6 +142,17 @@ fn tags(s: &Section<'_>) -> Vec<String> {
         s.problem("tags", format!("{} tags", tags.len()), format!("write at most {TAGS_MAX}"));
     }
     tags.into_iter().filter_map(Entry::text).map(str::to_owned).collect()
+}
+
+fn after(s: &Section<'_>) -> Vec<SecretName> {
+    let after = s.get("after").and_then(Entry::list).unwrap_or_default();
+    let named = |entry: Entry<'_>| {
+        let text = entry.clone().text()?;
+        SecretName::new(text)
+            .map_err(|error| entry.problem(error.to_string(), "name a secret of this config"))
+            .ok()
+    };
+    after.into_iter().filter_map(named).collect()
 }
 
 fn priority(s: &Section<'_>) -> u8 {

@@ -91,6 +91,7 @@ fn one(secret: &SecretConfig, context: &Context, faults: &mut Vec<Fault>) -> Opt
         name: secret.name.clone(),
         tags: secret.tags.clone(),
         priority: secret.priority,
+        after: secret.after.clone(),
         terms: Terms {
             kind: secret.kind,
             capabilities: issuer.capabilities().clone(),

@@ -20,6 +20,8 @@ pub struct Managed {
     pub tags: Vec<String>,
     /// Higher goes first when there is not room for all.
     pub priority: u8,
+    /// When many are rotated at once, it is begun after these are in use.
+    pub after: Vec<SecretName>,
     /// What the next rotation is opened under.
     pub terms: Terms,
     /// When it is rotated. Shared with the pictures that readers get.

@@ -92,6 +92,8 @@ pub struct Planning {
     pub initial: Initial,
     /// Higher goes first when there is not room for all.
     pub priority: u8,
+    /// When many are rotated at once, it is begun after these are in use.
+    pub after: Vec<SecretName>,
     /// The last scheduled instant that was run, or when the record was created.
     pub last_scheduled: Option<Timestamp>,
     /// Why nothing is opened before its record was read anew, or a person has looked.

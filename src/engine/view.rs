@@ -55,6 +55,7 @@ fn planning(entry: &Entry, managed: &Managed) -> Planning {
         cadence_since: entry.cadence_since,
         initial: managed.initial,
         priority: managed.priority,
+        after: managed.after.clone(),
         last_scheduled: entry.last_seen.as_ref().map(|stored| stored.record.last_scheduled),
         in_the_way: match &entry.standing {
             Standing::Absent | Standing::Known { .. } => None,

@@ -6,6 +6,7 @@
 mod issuers;
 mod kill;
 mod operate;
+mod leaks;
 pub(crate) mod places;
 pub(crate) mod services;
 mod trouble;

@@ -150,6 +150,7 @@ fn managed(world: &Arc<World>, setup: &Setup) -> Managed {
         name: setup.name.clone(),
         tags: Vec::new(),
         priority: 0,
+        after: Vec::new(),
         terms: setup.terms.clone(),
         cadence: Arc::new(setup.cadence.clone()),
         initial: setup.initial,

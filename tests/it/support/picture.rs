@@ -254,6 +254,7 @@ fn planning(cadence: Cadence) -> Planning {
         cadence_since: None,
         initial: Initial::Adopt,
         priority: 0,
+        after: Vec::new(),
         last_scheduled: Some(NOW - DAY.times(30)),
         in_the_way: None,
         next_run: None,
