@@ -5,8 +5,8 @@
 
 mod issuers;
 mod kill;
-mod operate;
 mod leaks;
+mod operate;
 pub(crate) mod places;
 pub(crate) mod services;
 mod trouble;
