@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rotord::engine::command::{Actor, Refusal, RefusalKind};
-use rotord::engine::desk::{Judged, Verdict};
+use rotord::engine::desk::{DeskHandle, Judged, Verdict};
 use rotord::incident::alert::Alert;
 use rotord::incident::decide::Action;
 use rotord::intake::github::api::Scope;
 use rotord::intake::poll::book::Shelf;
 use rotord::intake::poll::github::{GitHubPoll, Settings as GitHubSettings};
 use rotord::intake::poll::rounds::{
-    GO_ON_IN, PAGES_MAX, PAUSE_MAX, PAUSE_MIN, Round, Rounds, Settings, Surroundings,
+    Daemon, GO_ON_IN, PAGES_MAX, PAUSE_MAX, PAUSE_MIN, Round, Rounds, Settings, Surroundings,
 };
 use rotord::model::clue::Clue;
 use rotord::model::id::{SecretName, SourceName, VersionId};
@@ -21,9 +21,11 @@ use rotord::model::time::{Span, Timestamp};
 use rotord::model::version::Stage;
 use rotord::vault::KvPath;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::fake::{Call, Fake, Told};
 use super::{CANARY, Log, THEN, Vault, assert_silent, digest_of, github};
+use crate::support::picture;
 
 const EVERY: Span = Span::from_secs(300);
 
@@ -357,4 +359,25 @@ async fn the_value_is_nowhere_afterwards() {
     assert!(broken.trouble.is_some());
     let book = bench.vault.kv.contents_under("rotord", "poll/").concat();
     assert_silent(&format!("{round:?} {handed_in} {broken:?} {book} {}", log.text()));
+}
+
+#[test]
+fn a_version_is_revoked_if_the_record_says_so_or_has_forgotten_it() {
+    let mut view = picture::overlapping();
+    let mut rotation = (**view.rotation.as_ref().unwrap()).clone();
+    rotation.next_version = VersionId(9);
+    view.rotation = Some(Arc::new(rotation));
+    let (desk, _reports) = DeskHandle::new();
+    let (_told, snapshots) = watch::channel(Arc::new(picture::with(view, Span::ZERO)));
+    let daemon = Daemon { desk, snapshots };
+    let billing = SecretName::new("billing-webhook").unwrap();
+    let revoked = |version| daemon.is_revoked(&billing, VersionId(version));
+    assert!(revoked(6), "a tombstone");
+    assert!(revoked(3), "a tombstone that was dropped since");
+    assert!(!revoked(7), "still accepted");
+    assert!(!revoked(8), "in use");
+    assert!(!revoked(9), "not made yet");
+    for unknown in ["fresh-webhook", "nowhere"] {
+        assert!(!daemon.is_revoked(&SecretName::new(unknown).unwrap(), VersionId(1)), "{unknown}");
+    }
 }
