@@ -11,6 +11,7 @@ use crate::driver::error::DriverError;
 use crate::driver::issuer::{Minted, Probe, Tag};
 use crate::driver::target::{Given, Nonce, Order};
 use crate::engine::managed::{Managed, ManagedTarget};
+use crate::engine::tags;
 use crate::engine::world::World;
 use crate::model::failure::{Class, Failure};
 use crate::model::id::{KeyId, SecretName, TargetName, VersionId};
@@ -208,7 +209,7 @@ impl Execution<'_> {
     async fn list(&self) -> Result<Happening, Failed> {
         let listed = self.at_issuer(self.managed.issuer.list()).await?;
         let keys = listed.into_iter().map(|key| KeySeen {
-            marked: key.mark.as_deref().and_then(|mark| Tag::version_in(mark, &self.managed.name)),
+            marked: tags::judge(self.record, key.mark.as_deref()),
             key: key.key_id,
             created_at: key.created_at,
         });
@@ -392,8 +393,7 @@ impl Execution<'_> {
     }
 
     fn tag(&self, version: VersionId) -> Tag {
-        let rotation = self.rotation.id.clone();
-        Tag { secret: self.managed.name.clone(), rotation, version }
+        tags::tag(self.record, version)
     }
 
     fn staged(&self, version: VersionId, saved: &Saved) -> Happening {

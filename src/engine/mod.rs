@@ -33,6 +33,7 @@ mod recollect;
 pub mod scan;
 pub mod snapshot;
 mod sweep;
+mod tags;
 mod view;
 mod walk;
 mod world;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::driver::error::DriverError;
-use crate::driver::issuer::Tag;
+use crate::driver::issuer::Mark;
 use crate::engine::command::{Command, Envelope, Resolution};
 use crate::engine::execute::{Executed, Execution, Materials};
 use crate::engine::gate::{Permit, Shut};
@@ -438,7 +438,7 @@ impl Walk {
             }
         }
         let secret = &self.managed.name;
-        let ours = |mark: &String| Tag::version_in(mark, secret).is_some();
+        let ours = |mark: &String| Mark::read(mark, secret).is_some();
         let keys = self.managed.issuer.list().await.map_err(broken)?;
         let stranger = keys.iter().find(|key| !key.mark.as_ref().is_some_and(ours));
         Ok(stranger.map(|key| format!("the issuer has key {} already", key.key_id)))

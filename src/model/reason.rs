@@ -73,6 +73,8 @@ reasons! {
     ReconcileRequired => "reconcile_required",
     /// The issuer's answer to a mint was lost and nothing can be looked up.
     PossibleOrphan => "possible_orphan",
+    /// The issuer has a key with our mark that the record does not know; it may be in use.
+    UnknownKey => "unknown_key",
     /// The issuer has no room for another key.
     IssuerFull => "issuer_full",
     /// The new key was tried and refused.

@@ -21,13 +21,29 @@ pub struct Event {
     pub what: Happening,
 }
 
+/// What a key's mark says to the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "marked", rename_all = "snake_case")]
+pub enum Marked {
+    /// It carries no mark for this secret.
+    No,
+    /// A rotation that the record knows ordered it.
+    Known {
+        /// The version it was to be.
+        version: VersionId,
+    },
+    /// It is for this secret, and the record knows nothing of who ordered it: the record was
+    /// restored from a backup, or made anew. The key may be in use.
+    Unknown,
+}
+
 /// A key as it stood in the issuer's list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySeen {
     /// The issuer's id.
     pub key: KeyId,
-    /// The version our mark on it names, if it carries our mark for this secret.
-    pub marked: Option<VersionId>,
+    /// Whether it carries our mark for this secret, and whether the record knows it.
+    pub marked: Marked,
     /// When it was created, if the issuer says.
     pub created_at: Option<Timestamp>,
 }

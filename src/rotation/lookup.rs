@@ -1,17 +1,19 @@
 //! What an issuer's list means: orphans of ours, room for one more, and what became of a mint
 //! whose answer was lost.
 //!
-//! Only keys that carry our mark, or that a record names, are ever taken away; a suspect without a
-//! mark is, only where the config says that every key of the principal is ours.
+//! Only keys whose mark the record knows, or that a record names, are ever taken away; a suspect
+//! without a mark is, only where the config says that every key of the principal is ours. One with
+//! a mark that the record does not know may be newer than it, and in use: a person is asked.
 
 use crate::model::capability::{OldDies, OnLost};
 use crate::model::failure::{Class, Failure};
 use crate::model::id::{KeyId, VersionId};
+use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
 use crate::rotation::apply::IllegalEvent;
-use crate::rotation::event::KeySeen;
+use crate::rotation::event::{KeySeen, Marked};
 use crate::rotation::phase::{Phase, Remains, Staging};
 use crate::rotation::{Rotation, route};
 
@@ -33,6 +35,12 @@ pub(super) fn preflighted(
     if !orphans.is_empty() {
         rotation.phase = Phase::Stage { version, step: Staging::Sweep { orphans } };
         rotation.trouble = rotation.trouble.eased();
+        return;
+    }
+    // What is exposed does not wait for a person: the key is left alone, and asked about next time.
+    if rotation.lane == Lane::Routine && keys.iter().any(|seen| is_unknown(rotation, seen)) {
+        let failure = Failure { class: Class::Refused, reason: Reason::UnknownKey };
+        rotation.trouble = rotation.trouble.met(failure, rotation.lane, at);
         return;
     }
     let capabilities = &rotation.terms.capabilities;
@@ -103,7 +111,7 @@ pub(super) fn looked_up(rotation: &mut Rotation, keys: &[KeySeen], at: Timestamp
     let marked: Vec<KeyId> = orphans(rotation, keys);
     let suspects: Vec<KeyId> = keys
         .iter()
-        .filter(|seen| seen.marked.is_none() && !before.contains(&seen.key))
+        .filter(|seen| seen.marked == Marked::No && !before.contains(&seen.key))
         .filter(|seen| !names(rotation, &seen.key) && !rotation.known_keys.contains(&seen.key))
         .filter(|seen| seen.created_at.is_none_or(|created| created + CLOCK_SLACK >= since))
         .map(|seen| seen.key.clone())
@@ -154,15 +162,13 @@ pub(super) fn remains(rotation: &Rotation, keys: &[KeySeen]) -> Remains {
         return Remains::Orphans { orphans };
     }
     let unmarked = |seen: &&KeySeen| {
-        seen.marked.is_none()
+        seen.marked == Marked::No
             && !names(rotation, &seen.key)
             && !rotation.known_keys.contains(&seen.key)
             && seen.created_at.is_none_or(|created| created + CLOCK_SLACK >= rotation.opened_at)
     };
-    match keys.iter().find(unmarked) {
-        Some(_) => Remains::Unfindable,
-        None => Remains::Nothing,
-    }
+    let unfindable = |seen: &KeySeen| unmarked(&seen) || is_unknown(rotation, seen);
+    if keys.iter().any(unfindable) { Remains::Unfindable } else { Remains::Nothing }
 }
 
 /// The list without one key that must be on it.
@@ -173,13 +179,29 @@ pub(super) fn without(orphans: Vec<KeyId>, key: &KeyId) -> Result<Vec<KeyId>, Il
     Ok(orphans.into_iter().filter(|orphan| orphan != key).collect())
 }
 
-/// Keys that carry our mark and that no live version names.
+/// Keys that the record ordered, by their marks, and that no live version names. A number that was
+/// never given out cannot be the record's own, whatever the mark says.
 fn orphans(rotation: &Rotation, keys: &[KeySeen]) -> Vec<KeyId> {
+    let given_out = |version: VersionId| version < rotation.next_version;
+    let ordered = |seen: &KeySeen| match seen.marked {
+        Marked::Known { version } => given_out(version),
+        Marked::No | Marked::Unknown => false,
+    };
     keys.iter()
-        .filter(|seen| seen.marked.is_some() && !names(rotation, &seen.key))
+        .filter(|seen| ordered(seen) && !names(rotation, &seen.key))
         .filter(|seen| !rotation.known_keys.contains(&seen.key))
         .map(|seen| seen.key.clone())
         .collect()
+}
+
+/// Whether the key is for this secret, and nobody knows who ordered it.
+fn is_unknown(rotation: &Rotation, seen: &KeySeen) -> bool {
+    let strange = match seen.marked {
+        Marked::No => false,
+        Marked::Known { version } => version >= rotation.next_version,
+        Marked::Unknown => true,
+    };
+    strange && !names(rotation, &seen.key) && !rotation.known_keys.contains(&seen.key)
 }
 
 /// Whether a version that is not gone has this key.

@@ -18,7 +18,7 @@ use rotord::model::version::{Stage, Version};
 use rotord::rotation::apply::{IllegalEvent, apply, legal};
 use rotord::rotation::decide::{Next, decide};
 use rotord::rotation::effect::Effect;
-use rotord::rotation::event::{Event, Happening, KeySeen};
+use rotord::rotation::event::{Event, Happening, KeySeen, Marked};
 use rotord::rotation::evidence::Cleared;
 use rotord::rotation::open::Opening;
 use rotord::rotation::phase::{AfterUnwind, Outcome, Phase, Remains, Staging, UnwindReason};
@@ -239,7 +239,8 @@ fn happenings() -> Vec<Happening> {
     };
     let failure = Failure { class: Class::Ambiguous, reason: Reason::TimedOut };
     let fingerprint = Fingerprint([3; 16]);
-    let listed = [key(OLD), key(USED)].map(|key| KeySeen { key, marked: None, created_at: None });
+    let listed =
+        [key(OLD), key(USED)].map(|key| KeySeen { key, marked: Marked::No, created_at: None });
     vec![
         Happening::Listed { keys: listed.to_vec() },
         Happening::Staged { version: NEW, key: Some(key(NEW)), fingerprint },

@@ -117,6 +117,7 @@ mod tests {
         let tag = Tag {
             secret: SecretName::new("deploy-key").expect("legal"),
             rotation: RotationId("r".to_owned()),
+            run: "0".to_owned(),
             version: VersionId(1),
         };
         let error = manual().mint(&tag, None).await.expect_err("no API");

@@ -16,31 +16,50 @@ use crate::model::time::{Entropy, Timestamp};
 
 /// The mark under which a key is minted, so that it can be found again after a lost answer.
 ///
-/// Its text form, `rotord:<secret>:<rotation>:<version>`, is what drivers write into a name,
-/// description or metadata field at the issuer. It holds nothing secret.
+/// Its text form, `rotord:<secret>:<rotation>:<run>:<version>`, is what drivers write into a name,
+/// description or metadata field at the issuer. It holds nothing secret, and at most 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// The secret the key is for.
     pub secret: SecretName,
     /// The rotation that asked for it.
     pub rotation: RotationId,
+    /// Which run under that name: hexadecimal digits that no other record and no later opening has.
+    pub run: String,
     /// The version it will be.
     pub version: VersionId,
 }
 
-impl Tag {
-    /// The version that a mark names, if it is a mark of this secret.
-    pub fn version_in(mark: &str, secret: &SecretName) -> Option<VersionId> {
-        let rest =
-            mark.strip_prefix("rotord:")?.strip_prefix(secret.as_str())?.strip_prefix(':')?;
-        let (_, version) = rest.rsplit_once(":v")?;
-        version.parse().ok().map(VersionId)
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tag { secret, rotation, run, version } = self;
+        write!(f, "rotord:{secret}:{rotation}:{run}:{version}")
     }
 }
 
-impl fmt::Display for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rotord:{}:{}:{}", self.secret, self.rotation, self.version)
+/// A mark as it was read back from an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The rotation that asked for the key.
+    pub rotation: RotationId,
+    /// Which run of it; older programs wrote none.
+    pub run: Option<String>,
+    /// The version it was to be.
+    pub version: VersionId,
+}
+
+impl Mark {
+    /// Reads a mark, if the text is one of this secret.
+    pub fn read(text: &str, secret: &SecretName) -> Option<Mark> {
+        let rest =
+            text.strip_prefix("rotord:")?.strip_prefix(secret.as_str())?.strip_prefix(':')?;
+        let (rest, version) = rest.rsplit_once(":v")?;
+        let version = version.parse().ok().map(VersionId)?;
+        let (rotation, run) = match rest.split_once(':') {
+            Some((rotation, run)) => (rotation, Some(run.to_owned())),
+            None => (rest, None),
+        };
+        Some(Mark { rotation: RotationId(rotation.to_owned()), run, version })
     }
 }
 

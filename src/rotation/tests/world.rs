@@ -7,7 +7,7 @@ use crate::model::id::{KeyId, TargetName, VersionId};
 use crate::model::reason::Reason;
 use crate::model::target::{Level, Observation, Wanted};
 use crate::rotation::effect::Effect;
-use crate::rotation::event::{Happening, KeySeen};
+use crate::rotation::event::{Happening, KeySeen, Marked};
 use crate::rotation::tests::check;
 use crate::rotation::tests::toy::{Holding, Key, Toy};
 
@@ -146,7 +146,10 @@ impl Toy {
         let alive = self.keys.iter().filter(|(_, key)| key.alive);
         let seen = alive.map(|(id, key)| KeySeen {
             key: id.clone(),
-            marked: key.marked.then_some(key.version),
+            marked: match key.marked {
+                true => Marked::Known { version: key.version },
+                false => Marked::No,
+            },
             created_at: key.created_at,
         });
         Happening::Listed { keys: seen.collect() }

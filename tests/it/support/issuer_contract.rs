@@ -63,6 +63,7 @@ pub(crate) fn tag() -> Tag {
     Tag {
         secret: SecretName::new("contract").unwrap(),
         rotation: RotationId(format!("20261122T031200Z-test-{number}")),
+        run: "0011223344556677".to_owned(),
         version: VersionId(number),
     }
 }
