@@ -169,7 +169,16 @@ impl Drop for Share {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::version::{TLS12, TLS13};
+    use tokio_rustls::rustls::{
+        ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
+    };
+
     use super::*;
+    use crate::model::material::SecretBytes;
 
     #[derive(Default)]
     struct Keeper(AtomicUsize);
@@ -211,6 +220,59 @@ mod tests {
         assert!(door.held.0.lock().unwrap().is_empty());
         let many: Vec<_> = (0..8).map(|_| admit("192.0.2.2")).collect();
         assert!(many.iter().all(Option::is_some), "a proxy speaks for many");
+    }
+
+    /// A certificate for `localhost`: its chain, its key, and itself.
+    fn certificate() -> (String, SecretBytes, CertificateDer<'static>) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = SecretBytes::new(made.signing_key.serialize_pem().into_bytes());
+        (made.cert.pem(), key, made.cert.der().clone())
+    }
+
+    /// What the door shows to somebody who believes nobody but `root`.
+    async fn greeted(
+        door: &mut TcpDoor,
+        at: SocketAddr,
+        root: &CertificateDer<'static>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Option<ProtocolVersion>, ()> {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        let client = async {
+            let stream = TcpStream::connect(at).await.unwrap();
+            connector.connect("localhost".try_into().unwrap(), stream).await
+        };
+        let server = async { door.accept().await.unwrap().greeting.await.map(drop) };
+        let (client, _) = tokio::join!(client, server);
+        client.map(|stream| stream.get_ref().1.protocol_version()).map_err(drop)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_exchanged_while_the_door_stays_open() {
+        let (chain, key, first) = certificate();
+        let tls = Tls::new(chain.as_bytes(), &key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let shares = Shares { connections: 8, reserve: 3, per_caller: 4 };
+        let keeper = Arc::new(Keeper::default());
+        let mut door = TcpDoor::new(listener, Some(tls.clone()), shares, keeper);
+        let greeted_12 = greeted(&mut door, at, &first, &[&TLS12]).await;
+        assert_eq!(greeted_12, Ok(Some(ProtocolVersion::TLSv1_2)));
+        let greeted_13 = greeted(&mut door, at, &first, &[&TLS13]).await;
+        assert_eq!(greeted_13, Ok(Some(ProtocolVersion::TLSv1_3)));
+        let (chain, key, second) = certificate();
+        assert!(tls.renew(b"", &key).is_err());
+        assert!(greeted(&mut door, at, &first, &[&TLS13]).await.is_ok(), "the old one stays");
+        tls.renew(chain.as_bytes(), &key).unwrap();
+        assert!(greeted(&mut door, at, &first, &[&TLS13]).await.is_err());
+        assert!(greeted(&mut door, at, &second, &[&TLS13]).await.is_ok());
+        assert!(door.held.0.lock().unwrap().is_empty(), "every place was given back");
     }
 
     #[tokio::test]

@@ -143,6 +143,10 @@ metrics! {
         "Lines written to the audit chain, by kind";
     gauge audit_unanchored_lines [] Gauge::default,
         "Lines of the audit chain that Vault does not know of yet";
+    counter alert_requests [source outcome] Counter::default,
+        "Requests at the alert listener, by type of source and what became of them";
+    counter alerts_held_back [by] Counter::default,
+        "Requests and connections at the alert listener that were held back, by what was used up";
     counter config_reloads [result] Counter::default,
         "Reloads of the config, by result";
 }
@@ -236,6 +240,16 @@ impl Metrics {
     /// The head of the audit chain was anchored, or the wait for it grew.
     pub fn audit_unanchored(&self, lines: u64) {
         self.families.audit_unanchored_lines.at([]).set(gauge(lines));
+    }
+
+    /// A request came to the alert listener, for a source of this type.
+    pub fn alert_requested(&self, source: &'static str, outcome: &'static str) {
+        self.families.alert_requests.at([source, outcome]).inc();
+    }
+
+    /// A limit of the alert listener held somebody back.
+    pub fn alert_held_back(&self, by: &'static str) {
+        self.families.alerts_held_back.at([by]).inc();
     }
 
     /// The config was reloaded, or refused.
@@ -332,6 +346,8 @@ mod tests {
         m.lease_changed("taken", true);
         m.audit_written("intent", 4);
         m.config_reloaded("refused");
+        m.alert_requested("gitguardian", "alert");
+        m.alert_held_back("failures");
         m.loop_turned(Timestamp::from_seconds(1_790_000_060));
         m.show(&Standing::default());
         m.encode()
@@ -353,6 +369,8 @@ mod tests {
             r#"rotord_audit_lines_total{line="intent"} 1"#,
             "rotord_audit_unanchored_lines{} 4",
             r#"rotord_config_reloads_total{result="refused"} 1"#,
+            r#"rotord_alert_requests_total{source="gitguardian",outcome="alert"} 1"#,
+            r#"rotord_alerts_held_back_total{by="failures"} 1"#,
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");
         }
