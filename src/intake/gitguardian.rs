@@ -192,9 +192,9 @@ impl Event {
         let occurrence = self.occurrence.as_ref();
         let place = occurrence.and_then(|occurrence| {
             let source = occurrence.source.as_ref().and_then(|place| parts::some(&place.url));
-            parts::some(&occurrence.url).or(parts::some(&occurrence.filepath)).or(source)
+            [&occurrence.url, &occurrence.filepath].into_iter().find_map(parts::some).or(source)
         });
-        let found_at = place.or(parts::some(&incident.gitguardian_url));
+        let found_at = place.or_else(|| parts::some(&incident.gitguardian_url));
         let label = incident.detector.as_ref().map(|detector| detector.name.as_str());
         Finding {
             clues: digest.map(Clue::Digest).into_iter().collect(),

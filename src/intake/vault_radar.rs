@@ -142,10 +142,10 @@ impl Source for VaultRadar {
         let clues: BTreeSet<Clue> =
             claimed.filter_map(|location| self.settings.own.clue(location)).collect();
         let place = event.data_source.as_ref().and_then(|from| {
-            let text = parts::some(&from.resource).or(parts::some(&from.name))?;
+            let text = [&from.resource, &from.name].into_iter().find_map(parts::some)?;
             FoundAt::new(text, &[])
         });
-        let label = parts::some(&event.event_subtype).unwrap_or(event.event_type.as_str());
+        let label = parts::some(&event.event_subtype).unwrap_or_else(|| event.event_type.as_str());
         let finding = Finding {
             clues: clues.into_iter().collect(),
             label: label_of(label, None),
