@@ -76,7 +76,7 @@ impl Alert {
             let name = file.display().to_string();
             let report = read(file)?;
             total.skipped += report.skipped.len();
-            self.hand_in(daemon, out, &name, &report, &mut total).await?;
+            total.add(&self.hand_in(daemon, out, &name, &report).await?);
             for skipped in &report.skipped {
                 let found_at = skipped.found_at.as_ref().map_or("", |place| place.as_str());
                 let place = human::clean(&format!("{} {found_at}", skipped.place));
@@ -99,8 +99,8 @@ impl Alert {
         out: Out<'_>,
         name: &str,
         report: &Report,
-        total: &mut Total,
-    ) -> Result<(), CliError> {
+    ) -> Result<Total, CliError> {
+        let mut total = Total::default();
         let source = report.tool.map_or_else(|| "report".to_owned(), |tool| tool.to_string());
         let id = Path::new(name).file_name().map_or_else(|| name.into(), |n| n.to_string_lossy());
         for batch in report.findings.chunks(BATCH) {
@@ -120,7 +120,7 @@ impl Alert {
                 }
             }
         }
-        Ok(())
+        Ok(total)
     }
 }
 
@@ -173,6 +173,15 @@ pub(super) fn whose(one: &wire::Ours) -> String {
 }
 
 impl Total {
+    fn add(&mut self, more: &Total) {
+        self.findings += more.findings;
+        self.ours += more.ours;
+        self.acted += more.acted;
+        self.waiting += more.waiting;
+        self.already_revoked += more.already_revoked;
+        self.skipped += more.skipped;
+    }
+
     fn count(&mut self, ours: &[wire::Ours]) {
         self.findings += 1;
         self.ours += usize::from(!ours.is_empty());

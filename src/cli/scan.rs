@@ -101,8 +101,8 @@ impl Scan {
             match self.enter(&path, &mut waiting) {
                 Ok(None) => {}
                 Ok(Some(source)) => {
-                    let pieces = Pieces::new(source, &begun);
-                    match self.look(daemon, out, (&path, &begun), pieces, &mut total).await {
+                    let pieces = Pieces::new(&path, source, &begun);
+                    match self.look(daemon, out, pieces, &mut total).await {
                         Ok(found) => seen.extend(found),
                         Err(CliError::Input(text)) => {
                             total.unread_files += 1;
@@ -174,11 +174,10 @@ impl Scan {
         &self,
         daemon: &Client,
         out: Out<'_>,
-        (path, begun): (&Path, &wire::Begun),
         pieces: Pieces,
         total: &mut Total,
     ) -> Result<Vec<Seen>, CliError> {
-        let path = path.display().to_string();
+        let (path, scan) = (pieces.path.clone(), pieces.scan);
         let read = stream::unfold(Some(pieces), |pieces| async move {
             let mut pieces = pieces?;
             let next = tokio::task::spawn_blocking(move || (pieces.next(), pieces)).await;
@@ -191,7 +190,7 @@ impl Scan {
         });
         let asked = read.map(|piece| async {
             let piece = piece.map_err(|e| CliError::Input(format!("{path}: {e}")))?;
-            let found = daemon.piece(begun.scan, piece.seen, piece.text.clone()).await?;
+            let found = daemon.piece(scan, piece.seen, piece.text.clone()).await?;
             Ok::<_, CliError>((piece, found))
         });
         let mut answers = std::pin::pin!(asked.buffered(PIECES));
@@ -264,6 +263,8 @@ async fn hand_in(
 
 /// A file cut into pieces, each beginning with the end of the one before.
 struct Pieces {
+    path: String,
+    scan: u64,
     source: Box<dyn Read + Send>,
     piece_bytes_max: usize,
     overlap: usize,
@@ -274,9 +275,11 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(source: Box<dyn Read + Send>, begun: &wire::Begun) -> Pieces {
+    fn new(path: &Path, source: Box<dyn Read + Send>, begun: &wire::Begun) -> Pieces {
         let (piece_bytes_max, overlap) = (begun.piece_bytes_max, begun.overlap);
         Pieces {
+            path: path.display().to_string(),
+            scan: begun.scan,
             source,
             piece_bytes_max,
             overlap,
@@ -356,7 +359,11 @@ mod tests {
     fn places_are_those_of_the_whole_text() {
         let text = b"one\ntwo two\n\nfour-NEEDLE\nfive NEEDLE".to_vec();
         for piece in 14..60 {
-            let mut pieces = Pieces::new(Box::new(io::Cursor::new(text.clone())), &begun(piece, 5));
+            let mut pieces = Pieces::new(
+                Path::new("f"),
+                Box::new(io::Cursor::new(text.clone())),
+                &begun(piece, 5),
+            );
             let mut places = Vec::new();
             let mut told = 0;
             while let Some(piece) = pieces.next().unwrap() {
@@ -384,7 +391,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_one_empty_piece() {
-        let mut pieces = Pieces::new(Box::new(io::empty()), &begun(16, 4));
+        let mut pieces = Pieces::new(Path::new("f"), Box::new(io::empty()), &begun(16, 4));
         assert_eq!(pieces.next().unwrap().map(|piece| piece.text.len()), Some(0));
         assert!(pieces.next().unwrap().is_none());
     }

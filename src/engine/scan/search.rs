@@ -97,17 +97,16 @@ impl Search {
         }
         for (at, word) in text.chunks_exact(WORD).enumerate() {
             let word = u64::from_le_bytes(word.try_into().expect("chunks of eight"));
-            let hash = hash(word);
-            let bit = hash >> self.map_shift;
+            let bit = hash(word) >> self.map_shift;
             if self.map[(bit >> 6) as usize] >> (bit & 63) & 1 == 1 {
-                self.look_up(text, at * WORD, word, hash, &mut found);
+                self.look_up(text, at * WORD, word, &mut found);
             }
         }
     }
 
     #[cold]
-    fn look_up(&self, text: &[u8], at: usize, word: u64, hash: u64, found: &mut impl FnMut(Found)) {
-        let bucket = (hash >> self.bucket_shift) as usize;
+    fn look_up(&self, text: &[u8], at: usize, word: u64, found: &mut impl FnMut(Found)) {
+        let bucket = (hash(word) >> self.bucket_shift) as usize;
         let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
         for entry in self.entries[range].iter().filter(|entry| entry.word == word) {
             let value = self.values[entry.value as usize].expose();

@@ -89,7 +89,7 @@ fn place(location: &Location) -> String {
     let text = file_and_line(location.file.as_deref().unwrap_or_default(), location.start_line);
     // GitLab writes a commit of zeros where there is none.
     let commit = location.commit.as_ref().and_then(|commit| commit.sha.as_deref());
-    match commit.filter(|sha| sha.trim_matches('0') != "") {
+    match commit.filter(|sha| !sha.trim_matches('0').is_empty()) {
         Some(sha) => format!("{text} in commit {sha}"),
         None => text,
     }
