@@ -58,9 +58,6 @@ use crate::vault::Kv;
 use crate::vault::auth::{Keeper as LoginKeeper, Status as Login};
 use crate::vault::client::Vault;
 
-/// The key that values are recognised with. It gets another id when it is changed.
-const FINGERPRINT_KEY: &str = "1";
-
 /// Pause between tries while Vault is away at the start.
 const START_PAUSE: Span = Span::from_secs(2);
 
@@ -430,16 +427,17 @@ async fn first_contact(
     let _ = login.wait_for(|standing| *standing != Login::Starting).await.is_ok();
     loop {
         let Context { channels, secrets, .. } = &parts.context;
-        let trouble = match store.fingerprint_key(FINGERPRINT_KEY).await {
-            Ok(key) => {
-                // A channel without its key refuses pushes and says so; all others go on.
-                if let Err(error) = channels.fetch(secrets).await {
-                    tracing::warn!(reason = %error.reason, "a channel has no key yet: {error}");
+        let trouble =
+            match store.fingerprint_key(parts.config.daemon.fingerprint_key.as_str()).await {
+                Ok(key) => {
+                    // A channel without its key refuses pushes and says so; all others go on.
+                    if let Err(error) = channels.fetch(secrets).await {
+                        tracing::warn!(reason = %error.reason, "a channel has no key yet: {error}");
+                    }
+                    return key;
                 }
-                return key;
-            }
-            Err(error) => (error.failure().reason, error.to_string()),
-        };
+                Err(error) => (error.failure().reason, error.to_string()),
+            };
         let (reason, text): (Reason, String) = trouble;
         tracing::warn!(reason = %reason, "not ready: {text}");
         let now = parts.clock.now();

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::config::place;
 use crate::config::reader::{Entry, Section, UsedThing};
-use crate::model::id::SecretName;
+use crate::model::id::{KeyName, SecretName};
 use crate::model::time::Span;
 use crate::plan::budget::Budget;
 use crate::store::lease;
@@ -138,6 +138,8 @@ pub struct DaemonConfig {
     pub log_level: String,
     /// How long leadership lasts without renewal.
     pub lease_ttl: Span,
+    /// The key that values are recognised with: another id means another key.
+    pub fingerprint_key: KeyName,
     /// The secrets that a reload may take out of management.
     pub allow_removal: BTreeSet<SecretName>,
 }
@@ -272,6 +274,10 @@ pub(super) fn daemon(s: &Section<'_>) -> DaemonConfig {
             .get("lease_ttl")
             .and_then(|e| e.span(LEASE_TTL_MIN, lease::TTL_MAX))
             .unwrap_or(defaults.lease_ttl),
+        fingerprint_key: s
+            .get("fingerprint_key")
+            .and_then(|e| e.parsed("write a short id such as \"2\""))
+            .unwrap_or(defaults.fingerprint_key),
         allow_removal: names
             .into_iter()
             .filter_map(|e| e.parsed("write the name of a secret"))
@@ -289,6 +295,7 @@ impl Default for DaemonConfig {
             log_format: Format::Text,
             log_level: "info".to_owned(),
             lease_ttl: lease::TTL,
+            fingerprint_key: KeyName::new("1").expect("a digit is a name"),
             allow_removal: BTreeSet::new(),
         }
     }

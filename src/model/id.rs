@@ -115,6 +115,11 @@ name!(
     SourceName
 );
 
+name!(
+    /// The id of a fingerprint key: part of its path in Vault.
+    KeyName
+);
+
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $prefix:literal) => {
         $(#[$doc])*

@@ -27,8 +27,8 @@ pub const REMEMBERED_MAX: usize = 400;
 /// its prefix, for as many versions as are remembered, and half as much again.
 pub const MARKS_MAX: usize = 4_800;
 
-/// Most places in one record, up to 150 bytes of JSON each: two documents a version.
-pub const PLACES_MAX: usize = 800;
+/// Most places in one record, up to 150 bytes of JSON each: one document a version.
+pub const PLACES_MAX: usize = 400;
 
 /// Longest id of a key that is remembered past its version: those of the issuers we know have 20 to
 /// 60 bytes.
@@ -113,6 +113,15 @@ impl Recognition {
     pub fn forget(&mut self, remember: Span, now: Timestamp) {
         let over = |known: &Remembered| known.revoked_at.is_some_and(|at| at + remember <= now);
         self.versions.retain(|_, known| !over(known));
+        let mut surplus = self.places().saturating_sub(PLACES_MAX);
+        // The oldest versions are known by their values alone before any is forgotten.
+        for known in self.versions.values_mut() {
+            if surplus == 0 {
+                break;
+            }
+            surplus = surplus.saturating_sub(known.stored.len());
+            known.stored.clear();
+        }
         while !self.fits() {
             let oldest = self.versions.iter().find(|(_, known)| known.revoked_at.is_some());
             let Some(oldest) = oldest.map(|(id, _)| *id) else { break };
@@ -146,9 +155,7 @@ impl Recognition {
     }
 
     fn fits(&self) -> bool {
-        self.versions.len() <= REMEMBERED_MAX
-            && self.marks() <= MARKS_MAX
-            && self.places() <= PLACES_MAX
+        self.versions.len() <= REMEMBERED_MAX && self.marks() <= MARKS_MAX
     }
 }
 

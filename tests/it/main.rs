@@ -14,6 +14,7 @@ mod key_client;
 mod lease;
 mod live;
 mod net;
+mod recognition;
 mod record;
 mod registry;
 mod sim;

@@ -1,12 +1,17 @@
 //! The rules that every record keeps, one broken at a time.
 
+use std::sync::Arc;
+
+use rotord::model::clue::Form;
 use rotord::model::fingerprint::Fingerprint;
-use rotord::model::id::{Generation, TargetName, VersionId};
+use rotord::model::id::{Generation, KeyId, NAME_LEN_MAX, TargetName, VersionId};
+use rotord::model::marks::Marks;
 use rotord::model::target::Role;
 use rotord::model::time::Timestamp;
 use rotord::model::version::{Stage, Taint, Version};
 use rotord::rotation::phase::Phase;
 use rotord::rotation::{ACCEPTED_MAX, Leaving, Outgoing, TargetState, Trigger};
+use rotord::store::recognition::{KvVersions, MARKS_MAX, PLACES_MAX, REMEMBERED_MAX, Remembered};
 use rotord::store::record::{
     HISTORY_MAX, Past, RECORD_BYTES_MAX, Record, RecordFault, SCHEMA, VERSIONS_MAX, WentBack,
 };
@@ -106,6 +111,59 @@ fn nothing_grows_without_bound() {
     let mut large = grown();
     large.incarnation = "x".repeat(RECORD_BYTES_MAX);
     assert!(matches!(large.encode(), Err(RecordFault::TooLarge(_))));
+}
+
+#[test]
+fn what_is_remembered_at_most_fits_into_a_record_beside_everything_else() {
+    let mut record = grown();
+    let last = REMEMBERED_MAX as u64;
+    record.rotation.next_version = VersionId(last + 1);
+    let tombstones = (4..=VERSIONS_MAX as u64).map(|n| (VersionId(n), version(Stage::Revoked)));
+    record.rotation.versions.extend(tombstones);
+    let marks_each = MARKS_MAX / REMEMBERED_MAX / 4;
+    let forms = [Form::Sha256, Form::Sha1, Form::Ggshield, Form::Hmsl];
+    let remembered = Remembered {
+        marks: Some(Marks {
+            key: "k".repeat(NAME_LEN_MAX),
+            whole: Fingerprint([1; 16]),
+            forms: forms.map(|form| (form, vec![Fingerprint([1; 16]); marks_each])).into(),
+            sealed: Vec::new(),
+        }),
+        key_id: Some(KeyId("k".repeat(128))),
+        revoked_at: Some(AT),
+        stored: (0..PLACES_MAX / REMEMBERED_MAX)
+            .map(|n| TargetName::new(format!("{n}{}", "t".repeat(NAME_LEN_MAX - 1))).unwrap())
+            .map(|target| (target, KvVersions(u64::MAX, u64::MAX)))
+            .collect(),
+    };
+    let recognition = Arc::make_mut(&mut record.recognition);
+    let all = (1..=last).map(|n| (VersionId(n), remembered.clone()));
+    recognition.versions = all.collect();
+    assert_eq!((recognition.marks(), recognition.places()), (MARKS_MAX, PLACES_MAX));
+    let bytes = record.encode().unwrap().expose().len();
+    assert!(bytes < RECORD_BYTES_MAX * 9 / 10, "{bytes} bytes leave no room for targets");
+    let mut more = record.clone();
+    more.rotation.next_version = VersionId(last + 2);
+    let recognition = Arc::make_mut(&mut more.recognition);
+    recognition.versions.insert(VersionId(last + 1), Remembered::default());
+    assert!(matches!(more.check(), Err(RecordFault::TooMany { .. })));
+    let fault = RecordFault::NumberAhead { version: V3, next: V3 };
+    let ahead = |r: &mut Record| {
+        r.rotation.versions.remove(&V3);
+        r.rotation.next_version = V3;
+        let recognition = Arc::make_mut(&mut r.recognition);
+        recognition.versions.insert(V3, Remembered::default());
+    };
+    assert_eq!(check(ahead), Err(fault));
+}
+
+#[test]
+fn a_record_that_an_older_program_wrote_is_read() {
+    let record = grown();
+    let mut json: serde_json::Value = record.encode().unwrap().decode().unwrap();
+    assert!(json.as_object_mut().unwrap().remove("recognition").is_some());
+    let document = Document::from_json(json.to_string().into_bytes());
+    assert_eq!(Record::decode("here", &name("a"), &document).unwrap(), record);
 }
 
 #[test]

@@ -134,4 +134,10 @@ fn documents_are_remembered_by_the_run_of_their_versions() {
     assert_eq!(known(&all), [1, 2]);
     all.note_stored(&target, 1, &[VersionId(2)]);
     assert_eq!(run(&all, 2), KvVersions(1, 1), "the document was made anew");
+    for number in 0..PLACES_MAX {
+        let target = TargetName::new(format!("t{number}")).unwrap();
+        all.note_stored(&target, 1, &[VersionId(2)]);
+    }
+    all.forget(DAY, AT);
+    assert_eq!((known(&all), all.places()), (vec![1, 2], 0), "of many places the versions stay");
 }

@@ -10,6 +10,7 @@ pub(crate) mod fake_engine;
 pub(crate) mod fault_kv;
 pub(crate) mod fault_proxy;
 pub(crate) mod golden;
+pub(crate) mod house;
 pub(crate) mod issuer_contract;
 #[path = "../../../examples/shared/keys.rs"]
 pub(crate) mod keys;
