@@ -14,7 +14,7 @@ use crate::engine::managed::{Managed, ManagedTarget};
 use crate::engine::tags;
 use crate::engine::world::World;
 use crate::model::failure::{Class, Failure};
-use crate::model::id::{KeyId, SecretName, TargetName, VersionId};
+use crate::model::id::{Generation, KeyId, SecretName, TargetName, VersionId};
 use crate::model::material::Material;
 use crate::model::reason::Reason;
 use crate::model::target::Observation;
@@ -47,23 +47,25 @@ pub(super) struct Materials {
 struct Failed {
     failure: Failure,
     text: String,
+    /// The generation that a target has, if that is why.
+    ahead: Option<Generation>,
 }
 
 impl From<DriverError> for Failed {
     fn from(error: DriverError) -> Failed {
-        Failed { failure: error.failure(), text: error.text }
+        Failed { failure: error.failure(), ahead: error.ahead, text: error.text }
     }
 }
 
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Failed {
-        Failed { failure: error.failure(), text: error.to_string() }
+        Failed { failure: error.failure(), text: error.to_string(), ahead: None }
     }
 }
 
 impl Failed {
     fn new(class: Class, reason: Reason, text: impl Into<String>) -> Failed {
-        Failed { failure: Failure { class, reason }, text: text.into() }
+        Failed { failure: Failure { class, reason }, text: text.into(), ahead: None }
     }
 }
 
@@ -147,10 +149,14 @@ impl Execution<'_> {
         let result = self.carry_out(effect, &mut fresh).await;
         let executed = match result {
             Ok(happening) => Executed { happening, text: None },
-            Err(failed) => Executed {
-                happening: Happening::Failed { effect: effect.clone(), failure: failed.failure },
-                text: Some(failed.text),
-            },
+            Err(Failed { failure, text, ahead }) => {
+                let effect = effect.clone();
+                let happening = match ahead {
+                    Some(generation) => Happening::Ahead { effect, generation },
+                    None => Happening::Failed { effect, failure },
+                };
+                Executed { happening, text: Some(text) }
+            }
         };
         (executed, fresh)
     }
@@ -434,10 +440,11 @@ impl Execution<'_> {
         let _place = self.world.places.at(self.rotation.lane, lane, places).await;
         let limit = self.world.limits.effect_timeout;
         // The wait for a place may have been long: nothing starts under a lease that has run down.
-        self.world
-            .gate
-            .leads_for(limit)
-            .map_err(|shut| Failed { failure: shut.failure(), text: shut.to_string() })?;
+        self.world.gate.leads_for(limit).map_err(|shut| Failed {
+            failure: shut.failure(),
+            text: shut.to_string(),
+            ahead: None,
+        })?;
         match tokio::time::timeout(limit.to_std(), call).await {
             Ok(result) => Ok(result?),
             Err(_) => {

@@ -333,10 +333,7 @@ impl Walk {
         permit: Permit,
         executed: Executed,
     ) -> Result<(), Broken> {
-        let failure = match &executed.happening {
-            Happening::Failed { failure, .. } => Some(*failure),
-            _ => None,
-        };
+        let failure = executed.happening.failure();
         let failed = failure.map(|failure| failure.reason);
         let at = self.world.clock.now();
         if let (Some(reason), Some(text)) = (failed, executed.text) {

@@ -181,6 +181,7 @@ fn anywhere(
             r.intent = Some(Intent { at, pending: effects });
         }
         Happening::Seen { target, observation } => targets::seen(r, &target, observation, at)?,
+        Happening::Ahead { effect, generation } => targets::ahead(r, &effect, generation, at)?,
         Happening::Purged { target, versions } => targets::purged(r, &target, &versions)?,
         Happening::Revoked { version } => {
             let tries = r.terms.capabilities.probes;
@@ -255,7 +256,10 @@ pub fn legal(phase: &Phase) -> &'static str {
 /// Whether the event is the outcome of the effect.
 pub(super) fn answers(what: &Happening, effect: &Effect) -> bool {
     match (what, effect) {
-        (Happening::Failed { effect: failed, .. }, effect) => failed == effect,
+        (
+            Happening::Failed { effect: failed, .. } | Happening::Ahead { effect: failed, .. },
+            effect,
+        ) => failed == effect,
         (Happening::Listed { .. }, Effect::List | Effect::LookUp { .. }) => true,
         (
             Happening::Staged { version: staged, .. } | Happening::NumberTaken { version: staged },

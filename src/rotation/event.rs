@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::failure::Failure;
+use crate::model::failure::{Class, Failure};
 use crate::model::fingerprint::Fingerprint;
-use crate::model::id::{KeyId, TargetName, VersionId};
+use crate::model::id::{Generation, KeyId, TargetName, VersionId};
 use crate::model::policy::Hold;
+use crate::model::reason::Reason;
 use crate::model::target::{Observation, TargetTerms};
 use crate::model::time::Timestamp;
 use crate::rotation::effect::Effect;
@@ -128,6 +129,14 @@ pub enum Happening {
         /// What that means.
         failure: Failure,
     },
+    /// A target was not told, or not asked, because it has a higher generation than the record
+    /// knows: Vault was restored, or somebody else tells it too.
+    Ahead {
+        /// The effect.
+        effect: Effect,
+        /// The generation it has.
+        generation: Generation,
+    },
 
     // Steps that only the record takes.
     /// Effects are about to start.
@@ -200,6 +209,17 @@ pub enum Happening {
 }
 
 impl Happening {
+    /// What kept an effect from succeeding, if this says that something did.
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Happening::Failed { failure, .. } => Some(*failure),
+            Happening::Ahead { .. } => {
+                Some(Failure { class: Class::Refused, reason: Reason::GenerationAhead })
+            }
+            _ => None,
+        }
+    }
+
     /// Its name in traces and errors.
     pub fn name(&self) -> &'static str {
         match self {
@@ -215,6 +235,7 @@ impl Happening {
             Happening::Purged { .. } => "purged",
             Happening::Forgotten { .. } => "forgotten",
             Happening::Failed { .. } => "failed",
+            Happening::Ahead { .. } => "ahead",
             Happening::Intended { .. } => "intended",
             Happening::Trusted => "trusted",
             Happening::Admitted => "admitted",

@@ -169,6 +169,9 @@ pub struct TargetState {
     pub wanted: Wanted,
     /// What it was last seen to hold.
     pub evidence: Option<Evidence>,
+    /// The generation that it has, if it was last found with a higher one than it must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Generation>,
     /// When it was last asked or told, whatever came of it.
     pub asked_at: Option<Timestamp>,
     /// What pushes and observations met.

@@ -368,6 +368,7 @@ impl Rotation {
             let (version, before) = (*version, before.clone());
             self.phase = Phase::Stage { version, step: lookup::mint_step(self, before) };
         }
+        targets::step_over(self);
         self.forget_trouble();
     }
 

@@ -14,7 +14,7 @@ use crate::model::version::{Stage, Version};
 use crate::rotation::phase::Phase;
 use crate::rotation::retry::Trouble;
 use crate::rotation::{
-    ACCEPTED_MAX, Outgoing, Rotation, TargetState, Terms, Trigger, deadline, route, wanted,
+    ACCEPTED_MAX, Outgoing, Rotation, TargetState, Terms, Trigger, deadline, route, targets, wanted,
 };
 
 /// Everything that a rotation is opened with.
@@ -105,6 +105,9 @@ impl Rotation {
         }
         next.outgoing = self.outgoing_of_next(&next, at);
         next.take_over_targets(self);
+        if matches!(next.trigger, Trigger::Repair { .. }) {
+            targets::step_over(&mut next);
+        }
         wanted::refresh(&mut next);
         Ok(next)
     }
@@ -208,6 +211,7 @@ impl TargetState {
                 current: None,
             },
             evidence: None,
+            ahead: None,
             asked_at: None,
             trouble: Trouble::default(),
             waived_by: None,
@@ -223,6 +227,7 @@ impl TargetState {
         self.terms = terms;
         if moved {
             self.evidence = None;
+            self.ahead = None;
             self.asked_at = None;
             self.trouble = Trouble::default();
         }

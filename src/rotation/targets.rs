@@ -2,14 +2,19 @@
 //! config.
 
 use crate::model::failure::{Class, Failure};
-use crate::model::id::{TargetName, VersionId};
+use crate::model::id::{Generation, TargetName, VersionId};
 use crate::model::reason::Reason;
 use crate::model::target::{Observation, TargetTerms};
 use crate::model::time::Timestamp;
 use crate::rotation::apply::IllegalEvent;
+use crate::rotation::effect::Effect;
 use crate::rotation::evidence::{after_seeing, holds, is_reached};
 use crate::rotation::retry::Trouble;
 use crate::rotation::{Rotation, TargetState, Terms};
+
+/// How far ahead of the record a target can honestly be: a generation each minute for two years.
+/// Beyond it the counter itself would be at risk, which is one for all targets of a secret.
+const AHEAD_MAX: u64 = 1_000_000;
 
 /// A target said or showed what it holds.
 pub(super) fn seen(
@@ -25,6 +30,7 @@ pub(super) fn seen(
     let holds_the_wish = holds(target, &observation);
     target.evidence = Some(after_seeing(target.evidence.as_ref(), observation, at));
     target.asked_at = Some(at);
+    target.ahead = None;
     target.trouble = if is_reached(target) {
         Trouble::default()
     } else {
@@ -36,6 +42,35 @@ pub(super) fn seen(
         rotation.restart_overlap(used);
     }
     Ok(())
+}
+
+/// A target has a higher generation than it was told by this record.
+pub(super) fn ahead(
+    rotation: &mut Rotation,
+    effect: &Effect,
+    generation: Generation,
+    at: Timestamp,
+) -> Result<(), IllegalEvent> {
+    let lane = rotation.lane;
+    let stranger = || IllegalEvent::Stranger { event: "ahead", what: effect.to_string() };
+    let target = find(rotation, effect.target().ok_or_else(stranger)?, "ahead")?;
+    target.asked_at = Some(at);
+    target.ahead = Some(generation);
+    let failure = Failure { class: Class::Refused, reason: Reason::GenerationAhead };
+    target.trouble = target.trouble.met(failure, lane, at);
+    Ok(())
+}
+
+/// A person says that the record counts: a target that is ahead of it is told the same anew, with a
+/// generation above the one it has. What nobody could have counted up to is left alone.
+pub(super) fn step_over(rotation: &mut Rotation) {
+    let highest = Generation(rotation.generation.0.saturating_add(AHEAD_MAX));
+    for target in rotation.targets.values_mut().filter(|target| !target.removed) {
+        let Some(ahead) = target.ahead.filter(|ahead| *ahead <= highest) else { continue };
+        rotation.generation = rotation.generation.max(ahead).next();
+        target.wanted.generation = rotation.generation;
+        target.ahead = None;
+    }
 }
 
 /// A target's own history is clean of these versions.

@@ -255,6 +255,7 @@ fn happenings() -> Vec<Happening> {
         Happening::Purged { target: api(), versions: vec![OLD] },
         Happening::Forgotten { version: NEW },
         Happening::Failed { effect: Effect::Mint { version: NEW }, failure },
+        Happening::Ahead { effect: Effect::Push { target: api() }, generation: Generation(9) },
         Happening::Intended { effects: vec![Effect::List] },
         Happening::Trusted,
         Happening::Admitted,

@@ -86,7 +86,7 @@ pub struct Kept {
 ///   never derived from the order. A push that the target took but has not applied yet answers
 ///   with what holds now (or with `not_yet_applied`), not with the wish.
 /// - Another target's or environment's answer, a higher generation than ordered and a wrong proof
-///   are errors, each with its own reason. So is a lower generation in the answer to a push; to
+///   are errors, each with its own reason; the second names the generation found. So is a lower generation in the answer to a push; to
 ///   `observe` it is the truth (a service that restarted empty has generation 0).
 /// - A value that rotord did not put there is never overwritten unasked: `foreign_value`.
 /// - No method retries by itself and each ends within the driver's time-out.

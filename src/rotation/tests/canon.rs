@@ -187,6 +187,7 @@ fn target(mix: &mut Mix, t: &TargetState, now: Timestamp, max_age: Span, deadlin
         terms,
         wanted,
         evidence,
+        ahead: found,
         asked_at,
         trouble: met,
         waived_by,
@@ -207,7 +208,7 @@ fn target(mix: &mut Mix, t: &TargetState, now: Timestamp, max_age: Span, deadlin
         ahead(mix, Some(*asked + every), now);
     }
     trouble(mix, met, now);
-    (waived_by.is_some(), removed, to_purge).hash(mix);
+    (waived_by.is_some(), removed, to_purge, found).hash(mix);
 }
 
 fn wish(mix: &mut Mix, wanted: &Wanted) {

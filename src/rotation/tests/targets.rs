@@ -204,6 +204,54 @@ fn only_a_signer_that_counts_begins_the_overlap_anew() {
     assert_eq!(toy.rotation.phase.name(), "overlap", "{}", toy.trace());
 }
 
+/// `worker` was told more than the record knows, and says so.
+fn ahead(generation: u64) -> Toy {
+    let mut toy = webhook();
+    let effect = Effect::Observe { target: name("worker") };
+    toy.happen(Happening::Ahead { effect, generation: Generation(generation) });
+    toy
+}
+
+#[test]
+fn a_target_that_is_ahead_waits_for_a_person_and_is_then_told_something_newer() {
+    let mut toy = ahead(40);
+    let worker = &toy.rotation.targets[&name("worker")];
+    assert_eq!(worker.trouble.needs_human(), Some(Reason::GenerationAhead));
+    let (told, of_api) = (worker.wanted.clone(), toy.rotation.targets[&name("api")].clone());
+    toy.happen(Happening::Retried);
+    let worker = &toy.rotation.targets[&name("worker")];
+    assert_eq!(worker.wanted.generation, Generation(41));
+    assert_eq!((&worker.wanted.accepted, worker.wanted.current), (&told.accepted, told.current));
+    assert_eq!(toy.rotation.generation, Generation(41), "the next wish is above it too");
+    assert_eq!(toy.rotation.targets[&name("api")], of_api);
+    assert!(!is_reached(worker), "what it held before is no evidence of the new wish");
+    let push = Effect::Push { target: name("worker") };
+    assert_eq!(decide(&toy.rotation, toy.now), Next::Do(vec![push]));
+    toy.run();
+    toy.open_next(Lane::Routine);
+    toy.run();
+    assert_eq!(toy.rotation.current(), Some(V2), "{}", toy.trace());
+}
+
+#[test]
+fn another_version_in_its_place_is_above_what_a_target_that_is_ahead_has() {
+    let mut toy = ahead(40);
+    toy.open(Lane::Routine, Trigger::Repair { by: "ada".to_owned() }).expect("may open");
+    assert_eq!(toy.rotation.targets[&name("worker")].wanted.generation, Generation(41));
+    // The schedule is no person: it steps over nobody.
+    let mut toy = ahead(40);
+    toy.open_next(Lane::Routine);
+    assert!(toy.rotation.targets[&name("worker")].wanted.generation < Generation(40));
+}
+
+#[test]
+fn nobody_is_stepped_over_who_cannot_have_counted_that_far() {
+    let mut toy = ahead(u64::MAX);
+    let before = toy.rotation.generation;
+    toy.happen(Happening::Retried);
+    assert_eq!(toy.rotation.generation, before);
+}
+
 #[test]
 fn what_was_seen_at_another_place_does_not_count() {
     // During a rotation, between two, and when the next one is opened under the new config.

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use rotord::driver::error::DriverError;
 use rotord::driver::target::{Order, Target};
 use rotord::model::id::{Generation, VersionId};
-use rotord::model::reason::Reason;
 use rotord::model::target::{Level, Observation};
 
 /// Takes in what it is pushed.
@@ -44,7 +43,7 @@ impl MemTarget {
 
     fn answer(held: &Held, order: &Order<'_>) -> Result<Observation, DriverError> {
         if held.generation > order.wanted.generation {
-            return Err(DriverError::refused(Reason::GenerationAhead, "memory is ahead"));
+            return Err(DriverError::ahead(held.generation, "memory is ahead"));
         }
         Ok(Observation {
             generation: held.generation,

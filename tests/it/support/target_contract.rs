@@ -88,6 +88,7 @@ async fn a_stale_order_is_refused(bench: &dyn Bench, book: &Book) {
     assert!(!bench.accepts(&value(1)).await, "a stale order was carried out");
     let asked = book.observe(bench.target(), &wish(4, &[2, 1], 2)).await.unwrap_err();
     assert_eq!(asked.reason, Reason::GenerationAhead, "{asked}");
+    assert_eq!((stale.ahead, asked.ahead), (Some(Generation(5)), Some(Generation(5))));
     for text in [stale.to_string(), format!("{stale:?}"), format!("{asked:?}")] {
         assert!(!text.contains("whsec_"), "an error holds a secret: {text}");
     }

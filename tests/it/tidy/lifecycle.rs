@@ -150,6 +150,7 @@ fn reached(level: Level, needs: Level) -> bool {
         },
         wanted,
         evidence: Some(Evidence { seen, at, since: at }),
+        ahead: None,
         asked_at: None,
         trouble: Trouble::default(),
         waived_by: None,

@@ -186,7 +186,11 @@ impl Http {
         // A refusal is somebody's word, an absence is nobody's: the first counts even if another
         // instance speaks for all.
         let covered = said.iter().any(|one| one.covers_all);
-        let refusal = failed.iter().find(|(_, error)| !is_absence(error));
+        let mut refusals = failed.iter().filter(|(_, error)| !is_absence(error));
+        // Of those that are ahead the furthest says how far one has to go.
+        let furthest =
+            refusals.clone().filter(|(_, e)| e.ahead.is_some()).max_by_key(|f| f.1.ahead);
+        let refusal = furthest.or_else(|| refusals.next());
         if let Some((_, error)) = refusal {
             return Err(error.clone());
         }

@@ -42,8 +42,8 @@ impl Expected<'_> {
         self.check_identity(&reply)?;
         let (place, wanted) = (self.place, self.order.wanted);
         if reply.generation > wanted.generation {
-            return Err(DriverError::refused(
-                Reason::GenerationAhead,
+            return Err(DriverError::ahead(
+                reply.generation,
                 format!(
                     "{place} holds {}, and was last told {}; another rotord pushes to it",
                     reply.generation, wanted.generation
@@ -78,8 +78,8 @@ impl Expected<'_> {
         let wanted = self.order.wanted.generation;
         (reply.generation > wanted).then(|| {
             let place = self.place;
-            DriverError::refused(
-                Reason::GenerationAhead,
+            DriverError::ahead(
+                reply.generation,
                 format!("{place} holds {} and refuses {wanted}", reply.generation),
             )
         })

@@ -15,7 +15,6 @@ use crate::driver::error::DriverError;
 use crate::driver::target::agreement::lowest_common;
 use crate::driver::target::vault_kv::{bad_document, of_vault};
 use crate::model::id::{Generation, VersionId};
-use crate::model::reason::Reason;
 use crate::model::target::{Level, Observation, Wanted};
 use crate::vault::{Kv, KvPath};
 
@@ -69,9 +68,10 @@ impl Acks {
     ) -> Result<Option<Observation>, DriverError> {
         let must = |name: &String| self.instances.is_empty() || self.instances.contains(name);
         let counted: Vec<(&String, &Ack)> = acks.iter().filter(|(name, _)| must(name)).collect();
-        if let Some((name, _)) = counted.iter().find(|(_, a)| a.generation > wanted.generation) {
-            return Err(DriverError::refused(
-                Reason::GenerationAhead,
+        let furthest = counted.iter().max_by_key(|(_, ack)| ack.generation);
+        if let Some((name, ack)) = furthest.filter(|(_, a)| a.generation > wanted.generation) {
+            return Err(DriverError::ahead(
+                ack.generation,
                 format!("{}: {name} acknowledges a generation it was never told", self.at),
             ));
         }

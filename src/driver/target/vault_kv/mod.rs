@@ -257,8 +257,8 @@ impl VaultKv {
             return Ok(());
         }
         let at = &self.settings.at;
-        Err(DriverError::refused(
-            Reason::GenerationAhead,
+        Err(DriverError::ahead(
+            generation,
             format!("{at} has {generation}, and was last told {wanted}; another rotord writes it"),
         ))
     }
