@@ -3,6 +3,7 @@
 //! Decides what is started before what, and stopped after what. A Vault that is away does not keep
 //! the process from starting: the socket is open first, and status says what is waited for.
 
+mod audit;
 mod build;
 mod duties;
 mod process;
@@ -19,10 +20,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, Handle, Reload};
+use crate::api::{self, Acknowledge, Api, Handle, Reload};
 use crate::config::locate::{Fault, locate};
 use crate::config::problem::ConfigErrors;
 use crate::config::{self, Config};
+use crate::daemon::audit::{Alarms, Audited, Duty};
 use crate::daemon::build::Built;
 pub use crate::daemon::process::{credentials_directory, harden};
 use crate::daemon::process::{host, make_state_directory, watch_signals};
@@ -37,7 +39,7 @@ use crate::engine::leader::{self, Keeper as LeaseKeeper};
 use crate::engine::managed::Managed;
 use crate::engine::recognition::Recogniser;
 use crate::engine::scan::Scanner;
-use crate::engine::snapshot::{Health, Snapshot};
+use crate::engine::snapshot::{Alarm, Health, Snapshot};
 use crate::engine::{Doors, Engine, Parts};
 use crate::http::limits::Limits as HttpLimits;
 use crate::http::server;
@@ -48,7 +50,9 @@ use crate::model::reason::Reason;
 use crate::model::time::{Clock, Entropy, Span};
 use crate::plan::Limits;
 use crate::store::Store;
+use crate::store::audit::anchor::Anchor;
 use crate::store::audit::file::FileAudit;
+use crate::store::audit::keeper::Keeper as AuditKeeper;
 use crate::store::instance::{Instance, InstanceError};
 use crate::store::kv::KvStore;
 use crate::store::lease::{Lease, LeaseConfig};
@@ -122,7 +126,6 @@ struct Daemon {
     instance: Instance,
     vault: Arc<Vault>,
     login: LoginKeeper,
-    audit: FileAudit,
     metrics: Metrics,
     door: UnixDoor,
 }
@@ -166,8 +169,6 @@ impl Daemon {
             )
         })?;
         let login = LoginKeeper::new(Arc::clone(&vault), auth, Arc::clone(&entropy));
-        let audit =
-            FileAudit::open(state, instance.id(), clock.now()).map_err(DaemonError::part)?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock.now());
         let socket = SocketSettings {
             path: config.daemon.socket.clone(),
@@ -191,7 +192,6 @@ impl Daemon {
             instance,
             vault,
             login,
-            audit,
             metrics,
             door,
         })
@@ -211,9 +211,10 @@ impl Daemon {
         let built = build::all(&self.config, &context).map_err(|f| locate(&self.path, f))?;
         let store = KvStore::new(kv, &self.config.vault.mount, Arc::clone(&self.entropy));
         let store = Arc::new(store);
+        let (alarms, shown) = Alarms::new(self.metrics.clone());
         let first = nothing_yet(&self.clock, self.instance.id());
-        let (pipes, ends) = pipes(first, context.channels.clone());
-        let Daemon { path, config, credentials, logs, login, audit, door, .. } = self;
+        let (pipes, ends) = pipes(first, context.channels.clone(), shown);
+        let Daemon { path, config, credentials, logs, login, door, .. } = self;
         let Daemon { clock, entropy, instance, vault, metrics, .. } = self;
         let standing = login.status();
         let parts = Running { config, clock, entropy, instance, vault, metrics, context, standing };
@@ -230,9 +231,9 @@ impl Daemon {
         let ready = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            key = first_contact(&store, &parts, &ends.snapshots) => Some(key),
+            first = first_contact(&store, &parts, &ends.snapshots) => Some(first),
         };
-        if let Some(fingerprints) = ready {
+        if let Some((fingerprints, log, keeper)) = ready {
             let reloader = Reloader {
                 path,
                 credentials,
@@ -244,8 +245,10 @@ impl Daemon {
                 channels: ends.channels,
             };
             duties.spawn(reloader.serve(ends.asks, hangup, out.clone()));
-            let audit = duties::Audited::new(audit, parts.metrics.clone());
-            parts.start_duties(&mut duties, &audit, &pipes, &out);
+            let duty = Duty::new(log, keeper, Arc::clone(&parts.clock), alarms);
+            let audit = duty.sink();
+            duties.spawn(duty.keep(ends.acknowledged, out.clone()));
+            parts.start_duties(&mut duties, &pipes, &out);
             let doors = Doors {
                 commands: ends.commands,
                 reloads: ends.reloads,
@@ -275,6 +278,7 @@ struct Pipes {
     desk: DeskHandle,
     recogniser: Recogniser,
     channels: watch::Receiver<Channels>,
+    audit: api::Audit,
 }
 
 /// The ends that the engine and the reloader hold.
@@ -284,24 +288,32 @@ struct Ends {
     reloads: mpsc::Receiver<Vec<Managed>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     channels: watch::Sender<Channels>,
+    acknowledged: mpsc::Receiver<Acknowledge>,
 }
 
-fn pipes(first: Arc<Snapshot>, channels: Channels) -> (Pipes, Ends) {
+fn pipes(
+    first: Arc<Snapshot>,
+    channels: Channels,
+    alarms: watch::Receiver<Vec<Alarm>>,
+) -> (Pipes, Ends) {
     let (commands, commands_end) = mpsc::channel(QUEUE_LEN);
     let (asks, asks_end) = mpsc::channel(1);
     let (reloads, reloads_end) = mpsc::channel(1);
     let (snapshots_end, snapshots) = watch::channel(first);
     let (channels_end, channels) = watch::channel(channels);
+    let (acknowledge, acknowledged) = mpsc::channel(1);
+    let audit = api::Audit { alarms, acknowledge };
     let ends = Ends {
         commands: commands_end,
         asks: asks_end,
         reloads: reloads_end,
         snapshots: snapshots_end,
         channels: channels_end,
+        acknowledged,
     };
     let (desk, _) = DeskHandle::new();
     let recogniser = Recogniser::default();
-    (Pipes { commands, asks, reloads, snapshots, channels, desk, recogniser }, ends)
+    (Pipes { commands, asks, reloads, snapshots, channels, desk, recogniser, audit }, ends)
 }
 
 /// What lies in Vault and the engine remembers by.
@@ -335,37 +347,30 @@ impl Running {
             recogniser: pipes.recogniser.clone(),
             scanner: Arc::new(scanner),
             reload: pipes.asks.clone(),
+            audit: pipes.audit.clone(),
             metrics: self.metrics.clone(),
             clock: Arc::clone(&self.clock),
             login: self.standing.clone(),
         }
     }
 
-    fn start_duties(
-        &self,
-        duties: &mut JoinSet<()>,
-        audit: &duties::Audited<FileAudit>,
-        pipes: &Pipes,
-        out: &CancellationToken,
-    ) {
-        let anchor =
-            duties::anchor_of(&self.context.kv, &self.config.vault.mount, self.instance.id());
-        let clock = Arc::clone(&self.clock);
-        duties.spawn(duties::anchor(audit.clone(), anchor, clock, out.clone()));
+    fn start_duties(&self, duties: &mut JoinSet<()>, pipes: &Pipes, out: &CancellationToken) {
         let (metrics, vault) = (self.metrics.clone(), Arc::clone(&self.vault));
         duties.spawn(duties::show(pipes.snapshots.clone(), metrics, vault, out.clone()));
         let (channels, secrets) = (pipes.channels.clone(), self.context.secrets.clone());
         duties.spawn(duties::refresh_channels(channels, secrets, out.clone()));
     }
 
+    /// A channel without its key refuses pushes and says so; all others go on.
+    async fn fetch_channels(&self) {
+        let Context { channels, secrets, .. } = &self.context;
+        if let Err(error) = channels.fetch(secrets).await {
+            tracing::warn!(reason = %error.reason, "a channel has no key yet: {error}");
+        }
+    }
+
     /// Runs the engine under the lease, and gives the lease up when nothing is under way any more.
-    async fn lead_and_run(
-        &self,
-        built: Built,
-        memory: Memory,
-        audit: duties::Audited<FileAudit>,
-        doors: Doors,
-    ) {
+    async fn lead_and_run(&self, built: Built, memory: Memory, audit: Audited, doors: Doors) {
         let limits = build::limits(&self.config);
         let epoch_seen = Arc::new(AtomicU64::new(0));
         let (leadership, leads) = watch::channel(Err(Reason::NoLease));
@@ -386,6 +391,8 @@ impl Running {
             leader,
             epoch_seen: Arc::clone(&epoch_seen),
             metrics: self.metrics.clone(),
+            audit: Box::new(audit.clone()),
+            instance: self.instance.id().clone(),
         };
         let given_up = CancellationToken::new();
         let mut leaders = JoinSet::new();
@@ -421,23 +428,25 @@ async fn first_contact(
     store: &KvStore,
     parts: &Running,
     snapshots: &watch::Sender<Arc<Snapshot>>,
-) -> FingerprintKey {
+) -> (FingerprintKey, FileAudit, AuditKeeper) {
     let mut login = parts.standing.clone();
     // Its keeper outlives this, and whether it went well shows in what follows.
     let _ = login.wait_for(|standing| *standing != Login::Starting).await.is_ok();
+    let (config, id) = (&parts.config, parts.instance.id());
+    let anchor = Anchor::new(Arc::clone(&parts.context.kv), &config.vault.mount, id);
+    let mut keeper = AuditKeeper::new(&config.daemon.state_directory, id, anchor);
     loop {
-        let Context { channels, secrets, .. } = &parts.context;
-        let trouble =
-            match store.fingerprint_key(parts.config.daemon.fingerprint_key.as_str()).await {
-                Ok(key) => {
-                    // A channel without its key refuses pushes and says so; all others go on.
-                    if let Err(error) = channels.fetch(secrets).await {
-                        tracing::warn!(reason = %error.reason, "a channel has no key yet: {error}");
-                    }
-                    return key;
+        let key = parts.config.daemon.fingerprint_key.as_str();
+        let trouble = match store.fingerprint_key(key).await {
+            Ok(key) => match keeper.open(parts.clock.now()).await {
+                Ok(log) => {
+                    parts.fetch_channels().await;
+                    return (key, log, keeper);
                 }
                 Err(error) => (error.failure().reason, error.to_string()),
-            };
+            },
+            Err(error) => (error.failure().reason, error.to_string()),
+        };
         let (reason, text): (Reason, String) = trouble;
         tracing::warn!(reason = %reason, "not ready: {text}");
         let now = parts.clock.now();

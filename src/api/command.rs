@@ -100,6 +100,19 @@ pub(super) async fn reload(
     answer(api.ask_reload(peer.actor()).await)
 }
 
+pub(super) async fn acknowledge(
+    State(api): Shared,
+    Extension(peer): Extension<Peer>,
+    Params(params): Params<params::Acknowledge>,
+    _: NoBody,
+) -> Answer {
+    let reason = params::reason(Some(params.reason))?;
+    if reason.trim().is_empty() {
+        return Err(ApiError::parameter("reason: say what you found"));
+    }
+    answer(api.ask_acknowledge(peer.actor(), reason).await)
+}
+
 /// The exit that the parameters name, with what it needs and nothing more.
 fn resolution(params: params::Resolve) -> Result<Resolution, ApiError> {
     let params::Resolve { how, target, key_id } = params;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 
-use crate::api::{Shared, wire};
+use crate::api::{Api, Shared, view, wire};
 use crate::engine::snapshot::{ALIVE_WITHIN, Health};
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
@@ -15,12 +15,17 @@ use crate::telemetry::metrics::CONTENT_TYPE;
 
 pub(super) async fn live(State(api): Shared) -> Response {
     let missing = missing_for_life(&api.handle.snapshots.borrow().health, api.clock.now());
-    answer(missing)
+    answer(&api, missing)
 }
 
 pub(super) async fn ready(State(api): Shared) -> Response {
-    let missing = missing_for_work(&api.handle.snapshots.borrow().health, api.clock.now());
-    answer(missing)
+    let mut missing = missing_for_work(&api.handle.snapshots.borrow().health, api.clock.now());
+    // Nothing may be changed without a line: it could as well not be there.
+    let unwritable = Reason::AuditUnwritable;
+    if api.audit.alarms.borrow().iter().any(|alarm| alarm.reason == unwritable) {
+        missing.push(unwritable.code());
+    }
+    answer(&api, missing)
 }
 
 pub(super) async fn metrics(State(api): Shared) -> Response {
@@ -49,9 +54,10 @@ pub(super) fn missing_for_work(health: &Health, now: Timestamp) -> Vec<&'static 
     missing
 }
 
-fn answer(missing: Vec<&'static str>) -> Response {
+fn answer(api: &Api, missing: Vec<&'static str>) -> Response {
     let ok = missing.is_empty();
+    let alarms = view::alarms(&api.audit.alarms.borrow());
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let missing = missing.into_iter().map(str::to_owned).collect();
-    (status, Json(wire::Health { ok, missing })).into_response()
+    (status, Json(wire::Health { ok, missing, alarms })).into_response()
 }

@@ -33,7 +33,7 @@ use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKin
 use crate::engine::desk::DeskHandle;
 use crate::engine::recognition::Recogniser;
 use crate::engine::scan::Scanner;
-use crate::engine::snapshot::{Health, Snapshot};
+use crate::engine::snapshot::{Alarm, Health, Snapshot};
 use crate::http::peer::{OPERATOR_HEADER, Peer};
 use crate::model::id::SecretName;
 use crate::model::time::Clock;
@@ -65,6 +65,26 @@ pub struct Reload {
     pub reply: oneshot::Sender<Result<Done, Refusal>>,
 }
 
+/// A person's word that they have looked at the breaks of the audit chain.
+#[derive(Debug)]
+pub struct Acknowledge {
+    /// Who.
+    pub actor: Actor,
+    /// What they found.
+    pub reason: String,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Done, Refusal>>,
+}
+
+/// The audit chain, as others see it.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// The alarms that stand.
+    pub alarms: watch::Receiver<Vec<Alarm>>,
+    /// Where acknowledgements go.
+    pub acknowledge: mpsc::Sender<Acknowledge>,
+}
+
 /// Everything that the paths are answered from.
 #[derive(Clone)]
 pub struct Api {
@@ -78,6 +98,8 @@ pub struct Api {
     pub scanner: Arc<Scanner>,
     /// Whoever reads the config; a queue of one is enough.
     pub reload: mpsc::Sender<Reload>,
+    /// What stands until a person acts, and whoever is told that one has looked.
+    pub audit: Audit,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// For ages, dates and liveness.
@@ -105,6 +127,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/scans/{scan}/report", post(alerts::report_scan))
         .route("/v1/scans/{scan}/end", post(alerts::end))
         .route("/v1/reload", post(command::reload))
+        .route("/v1/audit/acknowledge", post(command::acknowledge))
         .route("/v1/health/live", get(health::live))
         .route("/v1/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -172,6 +195,14 @@ impl Api {
         let (reply, answer) = oneshot::channel();
         self.reload.try_send(Reload { actor, reply }).map_err(ApiError::not_queued)?;
         Ok(settle(answer, "journalctl -u rotord").await??)
+    }
+
+    /// The same for the keeper of the audit chain.
+    async fn ask_acknowledge(&self, actor: Actor, reason: String) -> Result<Done, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Acknowledge { actor, reason, reply };
+        self.audit.acknowledge.try_send(ask).map_err(ApiError::not_queued)?;
+        Ok(settle(answer, "rotord status").await??)
     }
 }
 

@@ -71,6 +71,13 @@ pub(super) enum How {
     AcceptKey,
 }
 
+/// Parameters of `acknowledge`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Acknowledge {
+    pub(super) reason: String,
+}
+
 /// Parameters of the status paths.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

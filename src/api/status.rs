@@ -7,6 +7,7 @@ use axum::extract::State;
 
 use crate::api::error::ApiError;
 use crate::api::params::{Name, Newer, Nothing, Params};
+use crate::api::view::Picture;
 use crate::api::{Api, NEWER_WITHIN, Shared, view, wire};
 use crate::engine::snapshot::Snapshot;
 use crate::model::time::Timestamp;
@@ -15,8 +16,7 @@ pub(super) async fn all(
     State(api): Shared,
     Params(Newer { newer_than }): Params<Newer>,
 ) -> Json<wire::Status> {
-    let snapshot = picture(&api, newer_than).await;
-    Json(view::status(&snapshot, &api.login.borrow(), api.clock.now()))
+    Json(view::status(&picture(&api, newer_than).await))
 }
 
 pub(super) async fn one(
@@ -24,13 +24,12 @@ pub(super) async fn one(
     Name(name): Name,
     Params(Newer { newer_than }): Params<Newer>,
 ) -> Result<Json<wire::Detail>, ApiError> {
-    let snapshot = picture(&api, newer_than).await;
-    match snapshot.secrets.get(&name) {
-        Some(secret) => {
-            Ok(Json(view::detail(&snapshot, &api.login.borrow(), secret, api.clock.now())))
-        }
-        None if !snapshot.health.loaded => Err(ApiError::starting()),
-        None => Err(ApiError::no_such_secret(name.as_str(), snapshot.secrets.keys())),
+    let picture = picture(&api, newer_than).await;
+    let Snapshot { health, secrets, .. } = &*picture.snapshot;
+    match secrets.get(&name) {
+        Some(secret) => Ok(Json(view::detail(&picture, secret))),
+        None if !health.loaded => Err(ApiError::starting()),
+        None => Err(ApiError::no_such_secret(name.as_str(), secrets.keys())),
     }
 }
 
@@ -38,17 +37,19 @@ pub(super) async fn plan(
     State(api): Shared,
     Params(Nothing {}): Params<Nothing>,
 ) -> Json<wire::Plan> {
-    let snapshot = picture(&api, None).await;
-    Json(view::plan(&snapshot, &api.login.borrow(), api.clock.now()))
+    Json(view::plan(&picture(&api, None).await))
 }
 
 /// The newest snapshot; if one newer than a moment is asked for, waits a bounded time for it.
-async fn picture(api: &Api, newer_than: Option<Timestamp>) -> Arc<Snapshot> {
+async fn picture(api: &Api, newer_than: Option<Timestamp>) -> Picture {
     let mut snapshots = api.handle.snapshots.clone();
     if let Some(moment) = newer_than {
         let newer = snapshots.wait_for(|snapshot| snapshot.at > moment);
         // Late, or the engine has ended: the picture there is serves as well.
         let _ = tokio::time::timeout(NEWER_WITHIN, newer).await.map(|newer| newer.is_ok());
     }
-    Arc::clone(&snapshots.borrow())
+    let snapshot = Arc::clone(&snapshots.borrow());
+    let alarms = api.audit.alarms.borrow().clone();
+    let login = api.login.borrow().clone();
+    Picture { now: api.clock.now(), snapshot, login, alarms }
 }

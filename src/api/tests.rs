@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::api::health::{missing_for_life, missing_for_work};
-use crate::engine::snapshot::{ALIVE_WITHIN, Health};
+use crate::engine::snapshot::{ALIVE_WITHIN, Alarm, Health};
 use crate::http::peer::Identity;
 use crate::model::id::InstanceId;
 use crate::model::reason::Reason;
@@ -50,12 +50,16 @@ fn healthy() -> Health {
 struct Ends {
     commands: mpsc::Receiver<Envelope>,
     reload: mpsc::Receiver<Reload>,
+    acknowledge: mpsc::Receiver<Acknowledge>,
+    alarms: watch::Sender<Vec<Alarm>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
 fn api(queue: usize) -> (Api, Ends) {
     let (commands, commands_end) = mpsc::channel(queue);
     let (reload, reload_end) = mpsc::channel(1);
+    let (acknowledge, acknowledge_end) = mpsc::channel(1);
+    let (alarms, alarms_shown) = watch::channel(Vec::new());
     let secrets = Arc::new(BTreeMap::new());
     let limits = crate::plan::Limits::default();
     let snapshot = Snapshot { at: NOW, health: healthy(), limits, secrets };
@@ -74,11 +78,19 @@ fn api(queue: usize) -> (Api, Ends) {
         recogniser,
         scanner: Arc::new(scanner),
         reload,
+        audit: Audit { alarms: alarms_shown, acknowledge },
         metrics: Metrics::new("test", NOW),
         login: watch::channel(Login::Ok { expires_at: None }).1,
         clock,
     };
-    (api, Ends { commands: commands_end, reload: reload_end, snapshots: snapshots_end })
+    let ends = Ends {
+        commands: commands_end,
+        reload: reload_end,
+        acknowledge: acknowledge_end,
+        alarms,
+        snapshots: snapshots_end,
+    };
+    (api, ends)
 }
 
 async fn ask(api: Api, method: Method, path: &str) -> (StatusCode, String) {

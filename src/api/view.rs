@@ -4,10 +4,12 @@
 mod outgoing;
 mod planned;
 
+use std::sync::Arc;
+
 use crate::api::view::outgoing::outgoing;
 use crate::api::view::planned::{RUNS_SHOWN, planned};
 use crate::api::wire;
-use crate::engine::snapshot::{FailureView, Health, SecretView, Snapshot};
+use crate::engine::snapshot::{Alarm, FailureView, SecretView, Snapshot};
 use crate::model::id::{TargetName, VersionId};
 use crate::model::policy::{Hold, Kind, Lane, OnLeak};
 use crate::model::reason::Reason;
@@ -21,31 +23,50 @@ use crate::rotation::{Forced, ForcedRule, Rotation, TargetState};
 use crate::store::record::Past;
 use crate::vault::auth::Status as Login;
 
+/// What a view is made of.
+pub(super) struct Picture {
+    pub(super) now: Timestamp,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) login: Login,
+    pub(super) alarms: Vec<Alarm>,
+}
+
 /// The whole picture.
-pub(super) fn status(snapshot: &Snapshot, login: &Login, now: Timestamp) -> wire::Status {
-    let secrets = snapshot.secrets.values().map(|secret| summary(snapshot, secret, now)).collect();
-    wire::Status { now, at: snapshot.at, daemon: daemon(&snapshot.health, login), secrets }
+pub(super) fn status(picture: &Picture) -> wire::Status {
+    let Picture { now, snapshot, .. } = picture;
+    let secrets = snapshot.secrets.values().map(|secret| summary(snapshot, secret, *now)).collect();
+    wire::Status { now: *now, at: snapshot.at, daemon: daemon(picture), secrets }
 }
 
 /// One secret of it.
-pub(super) fn detail(
-    snapshot: &Snapshot,
-    login: &Login,
-    view: &SecretView,
-    now: Timestamp,
-) -> wire::Detail {
-    let secret = secret(snapshot, view, now);
-    wire::Detail { now, at: snapshot.at, daemon: daemon(&snapshot.health, login), secret }
+pub(super) fn detail(picture: &Picture, view: &SecretView) -> wire::Detail {
+    let now = picture.now;
+    let secret = secret(&picture.snapshot, view, now);
+    wire::Detail { now, at: picture.snapshot.at, daemon: daemon(picture), secret }
+}
+
+/// The alarms that stand.
+pub(super) fn alarms(alarms: &[Alarm]) -> Vec<wire::Trouble> {
+    let one = |alarm: &Alarm| wire::Trouble {
+        code: alarm.reason.code().to_owned(),
+        text: alarm.text.clone(),
+        since: alarm.since,
+    };
+    alarms.iter().map(one).collect()
 }
 
 /// What is planned.
-pub(super) fn plan(snapshot: &Snapshot, login: &Login, now: Timestamp) -> wire::Plan {
-    let secrets = snapshot.secrets.values().map(|secret| planned(snapshot, secret, now)).collect();
-    wire::Plan { now, at: snapshot.at, daemon: daemon(&snapshot.health, login), secrets }
+pub(super) fn plan(picture: &Picture) -> wire::Plan {
+    let Picture { now, snapshot, .. } = picture;
+    let secrets = snapshot.secrets.values().map(|secret| planned(snapshot, secret, *now)).collect();
+    wire::Plan { now: *now, at: snapshot.at, daemon: daemon(picture), secrets }
 }
 
-fn daemon(health: &Health, login: &Login) -> wire::Daemon {
+fn daemon(picture: &Picture) -> wire::Daemon {
+    let Picture { snapshot, login, .. } = picture;
+    let health = &snapshot.health;
     wire::Daemon {
+        alarms: alarms(&picture.alarms),
         instance: health.instance.to_string(),
         started_at: health.started_at,
         turned_at: health.turned_at,

@@ -75,6 +75,9 @@ pub struct Daemon {
     pub loaded: bool,
     /// What keeps it from acting.
     pub trouble: Option<Trouble>,
+    /// What a person must look at and that is about no single secret.
+    #[serde(default)]
+    pub alarms: Vec<Trouble>,
 }
 
 /// Who leads.
@@ -495,4 +498,7 @@ pub struct Health {
     pub ok: bool,
     /// What is missing, as stable codes.
     pub missing: Vec<String>,
+    /// What a person must look at, whether or not it keeps the daemon from its work.
+    #[serde(default)]
+    pub alarms: Vec<Trouble>,
 }

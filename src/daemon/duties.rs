@@ -1,9 +1,8 @@
-//! What is done beside the loop: anchoring the audit chain, showing metrics, fetching channel keys
-//! anew. None of it decides anything about a secret.
+//! What is done beside the loop: showing metrics, fetching channel keys anew. None of it decides
+//! anything about a secret.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -11,117 +10,16 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::registry::Channels;
 use crate::driver::secret_ref::Secrets;
 use crate::engine::snapshot::{SecretView, Snapshot};
-use crate::model::id::InstanceId;
-use crate::model::time::{Clock, Span, Timestamp};
+use crate::model::time::{Span, Timestamp};
 use crate::rotation::evidence;
-use crate::store::audit::anchor::Anchor;
-use crate::store::audit::{AuditError, AuditSink, Entry, EntryKind, Head, Seq};
 use crate::telemetry::metrics::{Metrics, Standing};
-use crate::vault::Kv;
 use crate::vault::client::Vault;
-
-/// How often it is looked whether the chain's head is to be anchored; the anchor itself decides.
-const ANCHOR_LOOK: Span = Span::from_secs(1);
 
 /// How often the standing gauges are set.
 const SHOW_EVERY: Span = Span::from_secs(5);
 
 /// How soon a channel key that somebody else changed is used.
 const CHANNELS_EVERY: Span = Span::from_secs(60);
-
-/// The audit log, shared between the gate that writes and the duty that anchors.
-pub(super) struct Audited<A> {
-    log: Arc<Mutex<A>>,
-    /// The last line that is anchored.
-    anchored: Arc<AtomicU64>,
-    metrics: Metrics,
-}
-
-impl<A> Clone for Audited<A> {
-    fn clone(&self) -> Audited<A> {
-        let anchored = Arc::clone(&self.anchored);
-        Audited { log: Arc::clone(&self.log), anchored, metrics: self.metrics.clone() }
-    }
-}
-
-impl<A: AuditSink> Audited<A> {
-    pub(super) fn new(log: A, metrics: Metrics) -> Audited<A> {
-        let anchored = Arc::new(AtomicU64::new(log.head().seq.0));
-        Audited { log: Arc::new(Mutex::new(log)), anchored, metrics }
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut A) -> T) -> T {
-        act(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<A: AuditSink> AuditSink for Audited<A> {
-    fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
-        let kind = label(entry.kind);
-        let seq = self.with(|log| log.append(entry))?;
-        let anchored = self.anchored.load(Ordering::Relaxed);
-        self.metrics.audit_written(kind, seq.0.saturating_sub(anchored));
-        Ok(seq)
-    }
-
-    fn head(&self) -> Head {
-        self.with(|log| log.head())
-    }
-
-    fn durable_head(&mut self) -> Result<Head, AuditError> {
-        self.with(AuditSink::durable_head)
-    }
-}
-
-fn label(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Intent => "intent",
-        EntryKind::Outcome => "outcome",
-        EntryKind::Step => "step",
-        EntryKind::Command => "command",
-        EntryKind::Alert => "alert",
-        EntryKind::Lease => "lease",
-        EntryKind::Chain => "chain",
-    }
-}
-
-/// The place in Vault where this instance's chain is anchored.
-pub(super) fn anchor_of(kv: &Arc<dyn Kv>, mount: &str, instance: &InstanceId) -> Anchor {
-    Anchor::new(Arc::clone(kv), mount, instance)
-}
-
-/// Anchors the head of the chain whenever it is due, and a last time at the end.
-pub(super) async fn anchor<A: AuditSink>(
-    mut audit: Audited<A>,
-    mut anchor: Anchor,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
-    loop {
-        let stopping = stop.is_cancelled();
-        if stopping || anchor.is_due(audit.head(), clock.steady()) {
-            let head = match audit.durable_head() {
-                Ok(head) => head,
-                Err(error) => {
-                    tracing::error!("the audit chain cannot be anchored: {error}");
-                    audit.head()
-                }
-            };
-            match anchor.put(head, clock.now(), clock.steady()).await {
-                Ok(()) => {
-                    audit.anchored.store(head.seq.0, Ordering::Relaxed);
-                    let written = audit.head().seq.0;
-                    audit.metrics.audit_unanchored(written.saturating_sub(head.seq.0));
-                }
-                Err(error) => tracing::warn!("the audit chain could not be anchored: {error}"),
-            }
-        }
-        if stopping {
-            return;
-        }
-        pause(ANCHOR_LOOK, &stop).await;
-    }
-}
 
 /// Sets the gauges from the picture that readers get.
 pub(super) async fn show(
@@ -158,7 +56,7 @@ pub(super) async fn refresh_channels(
     }
 }
 
-async fn pause(span: Span, stop: &CancellationToken) {
+pub(super) async fn pause(span: Span, stop: &CancellationToken) {
     // Whether it was stopped or the time is over: the caller looks itself.
     let _ = tokio::time::timeout(span.to_std(), stop.cancelled()).await;
 }

@@ -168,24 +168,22 @@ impl Gate {
         Ok(Permit { boundary, began })
     }
 
-    /// Writes down what became of an effect, and answers how long it took.
-    ///
-    /// # Errors
-    /// [`Shut::Audit`]; the outcome is what it is.
+    /// Writes down what became of an effect, and answers how long it took. An outcome that cannot
+    /// be written now is written before any other line: no effect starts without one.
     pub async fn outcome(
         &self,
         permit: Permit,
         record: &Record,
         effect: &Effect,
         failure: Option<Failure>,
-    ) -> Result<Span, Shut> {
+    ) -> Span {
         if !effect.only_asks() {
             let entry = self.entry(record, EntryKind::Outcome);
             let effect = Some(effect.clone());
-            self.append(Entry { boundary: Some(permit.boundary), effect, failure, ..entry })
-                .await?;
+            let entry = Entry { boundary: Some(permit.boundary), effect, failure, ..entry };
+            self.audit.lock().await.owe(entry);
         }
-        Ok(self.clock.steady().since(permit.began))
+        self.clock.steady().since(permit.began)
     }
 
     /// Writes down what a person asked for.
@@ -197,12 +195,10 @@ impl Gate {
         self.append(Entry { actor: actor.to_owned(), ..entry }).await
     }
 
-    /// Writes down a step of the record that is no effect and that somebody may ask about later.
-    ///
-    /// # Errors
-    /// [`Shut::Audit`]; the step is in the record all the same.
-    pub async fn step(&self, record: &Record, what: &str) -> Result<(), Shut> {
-        self.append(self.entry(record, EntryKind::Step).note(what)).await
+    /// Writes down a step of the record that is no effect and that somebody may ask about later:
+    /// now or, since it is in the record already, as soon as lines can be written.
+    pub async fn step(&self, record: &Record, what: &str) {
+        self.audit.lock().await.owe(self.entry(record, EntryKind::Step).note(what));
     }
 
     /// Makes the lines so far durable and answers where the chain ends.

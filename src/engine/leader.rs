@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::gate::Leadership;
 use crate::model::failure::{Class, Failure};
-use crate::model::id::Epoch;
+use crate::model::id::{Epoch, InstanceId};
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Span};
+use crate::store::audit::{AuditSink, Entry, EntryKind};
 use crate::store::lease::{Holder, Lease, Standing};
 use crate::telemetry::metrics::Metrics;
 
@@ -28,12 +29,25 @@ pub struct Keeper {
     pub epoch_seen: Arc<AtomicU64>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where it is written down who led when.
+    pub audit: Box<dyn AuditSink>,
+    /// Who we are there.
+    pub instance: InstanceId,
+}
+
+impl Keeper {
+    fn write_down(&mut self, what: String) {
+        let line = Entry::new(self.clock.now(), &self.instance, EntryKind::Lease);
+        self.audit.owe(line.note(what));
+    }
 }
 
 /// Takes the lease as soon as it is free and renews it until told to stop; then gives it up. To be
 /// stopped only when nothing of ours is on its way any more.
 pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
     let mut led = false;
+    // That of the lease we have, or had last.
+    let mut epoch = None;
     loop {
         keeper.lease.saw(Epoch(keeper.epoch_seen.load(Ordering::Relaxed)));
         let mut in_the_way = Reason::NoLease;
@@ -56,6 +70,8 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
             let change = if led { "taken" } else { "lost" };
             tracing::info!(epoch = ?leadership.map(|l| l.epoch), "lease {change}");
             keeper.metrics.lease_changed(change, led);
+            epoch = leadership.map(|leadership| leadership.epoch).or(epoch);
+            keeper.write_down(changed(change, epoch));
         }
         keeper.leadership.send_modify(|known| *known = leadership.ok_or(in_the_way));
         let pause = keeper.lease.due().since(keeper.clock.steady());
@@ -66,9 +82,21 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
         }
     }
     keeper.leadership.send_modify(|known| *known = Err(Reason::NoLease));
-    if let Err(error) = keeper.lease.release().await {
+    let released = keeper.lease.release().await;
+    if let Err(error) = &released {
         tracing::warn!("the lease could not be given up, others wait for its end: {error}");
     }
+    if led {
+        let change = if released.is_ok() { "given back" } else { "left to its end" };
+        let counted = if released.is_ok() { "given_back" } else { "lost" };
+        keeper.metrics.lease_changed(counted, false);
+        keeper.write_down(changed(change, epoch));
+    }
+}
+
+/// As the line says it: `taken, epoch 7`.
+fn changed(change: &str, epoch: Option<Epoch>) -> String {
+    epoch.map_or(change.to_owned(), |epoch| format!("{change}, epoch {epoch}"))
 }
 
 /// A write whose answer was lost shows no more than that Vault does not answer.

@@ -58,6 +58,17 @@ pub struct Health {
     pub breaker_open: bool,
 }
 
+/// Something that a person must look at and that is about the daemon, not about one secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// The stable code.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Timestamp,
+    /// What happened, for people.
+    pub text: String,
+}
+
 /// One secret.
 #[derive(Clone, Debug)]
 pub struct SecretView {

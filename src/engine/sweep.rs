@@ -33,7 +33,7 @@ impl Walk {
             };
             let result = self.world.store.forget_material(name, version).await;
             let failed = result.as_ref().err().map(StoreError::failure);
-            self.world.gate.outcome(permit, &stored.record, &effect, failed).await?;
+            self.world.gate.outcome(permit, &stored.record, &effect, failed).await;
             result?;
         }
         Ok(())

@@ -318,7 +318,7 @@ impl Walk {
             if let Some((version, saved)) = fresh {
                 self.materials.put(version, Arc::new(saved));
             }
-            // Every outcome is taken in, whatever became of the line of another.
+            // Every outcome is taken in, whatever became of another.
             let taken = self.take_outcome(stored, effect, permit, executed).await;
             result = result.and(taken);
         }
@@ -341,14 +341,10 @@ impl Walk {
             tracing::warn!(secret = %name, effect = %effect, reason = %reason, "{text}");
             self.failures.push(FailureView { effect: effect.to_string(), reason, text, at });
         }
-        // The outcome is known whether or not the line can be written.
-        let line = self.world.gate.outcome(permit, &stored.record, &effect, failure).await;
+        let took = self.world.gate.outcome(permit, &stored.record, &effect, failure).await;
         let result = failed.map_or("ok", Reason::code);
-        if let Ok(took) = &line {
-            self.world.metrics.effect_ended(effect.name(), result, *took);
-        }
-        self.take(stored, Event { at, what: executed.happening })?;
-        line.map(drop).map_err(Broken::from)
+        self.world.metrics.effect_ended(effect.name(), result, took);
+        self.take(stored, Event { at, what: executed.happening })
     }
 
     /// Takes an event into the rotation, in memory.
@@ -389,7 +385,7 @@ impl Walk {
             self.publish(stored);
         }
         for step in std::mem::take(&mut self.steps) {
-            self.world.gate.step(&stored.record, &step).await?;
+            self.world.gate.step(&stored.record, &step).await;
         }
         Ok(())
     }

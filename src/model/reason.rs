@@ -69,6 +69,10 @@ reasons! {
     NoLease => "no_lease",
     /// Audit lines cannot be written, so nothing may be taken away.
     AuditUnwritable => "audit_unwritable",
+    /// The audit chain was replaced, shortened or edited; an alarm until a person acknowledges it.
+    AuditBroken => "audit_broken",
+    /// The audit chain's head cannot be anchored in Vault, so a change of it could go unseen.
+    AuditUnanchored => "audit_unanchored",
     /// A record cannot be read, has a newer schema, or went back in time.
     ReconcileRequired => "reconcile_required",
     /// The issuer's answer to a mint was lost and nothing can be looked up.

@@ -147,6 +147,8 @@ metrics! {
         "Requests at the alert listener, by type of source and what became of them";
     counter alerts_held_back [by] Counter::default,
         "Requests and connections at the alert listener that were held back, by what was used up";
+    gauge audit_alarms [reason] Gauge::default,
+        "1 while an alarm about the audit chain stands, by reason code, else 0";
     counter config_reloads [result] Counter::default,
         "Reloads of the config, by result";
 }
@@ -250,6 +252,11 @@ impl Metrics {
     /// A limit of the alert listener held somebody back.
     pub fn alert_held_back(&self, by: &'static str) {
         self.families.alerts_held_back.at([by]).inc();
+    }
+
+    /// An alarm about the audit chain was raised, or is over.
+    pub fn audit_alarm(&self, reason: Reason, stands: bool) {
+        self.families.audit_alarms.at([reason.code()]).set(i64::from(stands));
     }
 
     /// The config was reloaded, or refused.

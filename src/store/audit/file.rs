@@ -1,15 +1,16 @@
 //! The chain in files of the state directory: one JSON object a line, the newest file growing.
 //!
-//! Decides when a line is on disk, when a file is full and what to do with a line that a crash
-//! tore; must not know what the lines mean.
+//! Decides when a line is on disk, when a file is full, what to do with a line that a crash tore
+//! and where files go that cannot be continued; must not know what the lines mean.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::model::id::InstanceId;
 use crate::model::time::Timestamp;
+use crate::store::audit::owed::Owed;
 use crate::store::audit::{
     AuditError, AuditSink, Entry, EntryKind, Head, Seq, next_line, verify::check_line,
 };
@@ -18,7 +19,8 @@ use crate::store::audit::{
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Full files that are kept. Older ones are removed: a state directory must not fill a disk.
-/// Whoever must keep more ships them elsewhere before that.
+/// Whoever must keep more ships them elsewhere before that. A chain that begins late although there
+/// are fewer was shortened: raising this number makes old chains look so.
 pub const FULL_FILES_MAX: usize = 16;
 
 /// Longest line in bytes, its end included: a note of [`super::NOTE_LEN_MAX`] bytes in the worst
@@ -37,6 +39,7 @@ pub struct FileAudit {
     len: u64,
     /// Something may lie behind `len`: a line that could not be written to its end.
     dirty: bool,
+    owed: Owed,
 }
 
 /// The growing file.
@@ -77,15 +80,59 @@ impl FileAudit {
             None => head_of_full_files(dir)?,
         };
         let first = match len {
-            0 => Seq(head.seq.0 + 1),
+            0 => head.next(),
             _ => first_seq(&mut file, &path)?,
         };
-        let mut audit = FileAudit { dir: dir.to_owned(), file, head, first, len, dirty: false };
+        let (dirty, owed) = (false, Owed::default());
+        let mut audit = FileAudit { dir: dir.to_owned(), file, head, first, len, dirty, owed };
         if torn > 0 {
             let note = format!("cut {torn} bytes of a line that was not finished");
             audit.append(Entry::new(at, instance, EntryKind::Chain).note(note))?;
         }
         Ok(audit)
+    }
+
+    /// Begins a new chain behind a head, in a directory where none is: what was there was
+    /// [`set_aside`].
+    ///
+    /// # Errors
+    /// [`AuditError`] of the file system.
+    pub fn begin_behind(dir: &Path, head: Head) -> Result<FileAudit, AuditError> {
+        let path = newest(dir);
+        let said = |error| io_error(&path, &error);
+        let file = create(&path).map_err(said)?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(said)?;
+        let (dir, first) = (dir.to_owned(), head.next());
+        Ok(FileAudit { dir, file, head, first, len: 0, dirty: false, owed: Owed::default() })
+    }
+
+    /// Takes over the lines that another could not write.
+    pub fn inherit(&mut self, other: &mut FileAudit) {
+        self.owed = std::mem::take(&mut other.owed);
+    }
+
+    /// Writes the lines that are owed.
+    ///
+    /// # Errors
+    /// [`AuditError`]; they are still owed.
+    pub fn settle(&mut self) -> Result<(), AuditError> {
+        let mut owed = std::mem::take(&mut self.owed);
+        let paid = owed.pay(|entry| self.append_one(entry).map(drop));
+        self.owed = owed;
+        paid
+    }
+
+    /// Says no if what lies at our path is not the file that we write: it was moved or removed,
+    /// and lines would go where nobody finds them.
+    fn in_place(&self) -> Result<(), AuditError> {
+        let path = newest(&self.dir);
+        let said = |error| io_error(&path, &error);
+        let ours = self.file.metadata().map_err(said)?;
+        match fs::metadata(&path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(said(error)),
+            _ => Err(broken(&path, &"it was moved or removed while it grew")),
+        }
     }
 
     fn write(&mut self, line: &str, durable: bool) -> io::Result<()> {
@@ -109,7 +156,7 @@ impl FileAudit {
         self.file.sync_data()?;
         fs::rename(newest(&self.dir), full_file(&self.dir, self.first))?;
         self.file = create(&newest(&self.dir))?;
-        self.first = Seq(self.head.seq.0 + 1);
+        self.first = self.head.next();
         self.len = 0;
         File::open(&self.dir)?.sync_all()?;
         let full = full_files(&self.dir)?;
@@ -120,10 +167,13 @@ impl FileAudit {
     }
 }
 
-impl AuditSink for FileAudit {
-    fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
+impl FileAudit {
+    fn append_one(&mut self, entry: Entry) -> Result<Seq, AuditError> {
         let path = newest(&self.dir);
         let durable = entry.must_be_durable();
+        if durable {
+            self.in_place()?;
+        }
         let (mut line, head) = next_line(self.head, entry);
         line.push('\n');
         if line.len() > LINE_LEN_MAX {
@@ -141,16 +191,64 @@ impl AuditSink for FileAudit {
         self.head = head;
         Ok(head.seq)
     }
+}
+
+impl AuditSink for FileAudit {
+    fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
+        self.settle()?;
+        self.append_one(entry)
+    }
+
+    fn owe(&mut self, mut entry: Entry) {
+        let (line, _) = next_line(self.head, entry.clone());
+        if line.len() >= LINE_LEN_MAX {
+            // It must not stand in the way of all others for ever.
+            entry.note = Some("what it was about is too long for a line".to_owned());
+            entry.effect = None;
+        }
+        self.owed.add(entry);
+        // What cannot be written now is owed on; whoever needs a line next meets the error.
+        let _ = self.settle();
+    }
 
     fn head(&self) -> Head {
         self.head
     }
 
     fn durable_head(&mut self) -> Result<Head, AuditError> {
+        self.settle()?;
+        self.in_place()?;
         let path = newest(&self.dir);
         self.file.sync_data().map_err(|error| io_error(&path, &error))?;
         Ok(self.head)
     }
+}
+
+/// Moves every file of a chain into a directory beside it, each as it is. What lies there already,
+/// of a move that a crash interrupted, stays too.
+///
+/// # Errors
+/// [`AuditError`] of the file system.
+pub fn set_aside(dir: &Path, under: &str) -> Result<(), AuditError> {
+    let aside = dir.join(under);
+    let said = |error| io_error(&aside, &error);
+    match fs::DirBuilder::new().mode(0o700).create(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(said(error)),
+        _ => {}
+    }
+    for file in files(dir).map_err(said)? {
+        let Some(name) = file.file_name() else { continue };
+        let mut to = aside.join(name);
+        for copy in 1_u32.. {
+            if !to.try_exists().map_err(said)? {
+                break;
+            }
+            to = aside.join(format!("{}.{copy}", name.to_string_lossy()));
+        }
+        fs::rename(&file, &to).map_err(said)?;
+    }
+    let synced = File::open(&aside).and_then(|aside| aside.sync_all());
+    synced.and_then(|()| File::open(dir)?.sync_all()).map_err(said)
 }
 
 #[cfg(test)]
@@ -175,7 +273,7 @@ fn full_file(dir: &Path, first: Seq) -> PathBuf {
     dir.join(format!("audit.{:020}.jsonl", first.0))
 }
 
-fn full_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn full_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();

@@ -11,7 +11,11 @@
 //! The digest is over the bytes as they lie in the file, so a verifier need not understand them.
 
 pub mod anchor;
+pub mod breach;
 pub mod file;
+pub mod intents;
+pub mod keeper;
+pub mod owed;
 pub mod verify;
 
 #[cfg(test)]
@@ -28,6 +32,7 @@ use crate::model::id::{InstanceId, RotationId, SecretName};
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::rotation::effect::Effect;
+use crate::store::audit::breach::Breach;
 
 /// Longest note in bytes: a sentence of a person or an error's text.
 pub const NOTE_LEN_MAX: usize = 500;
@@ -61,6 +66,9 @@ pub enum EntryKind {
     Intent,
     /// An effect has ended.
     Outcome,
+    /// An effect was announced, and the process ended before it could say what came of it. The
+    /// next process writes this line, and looks at the effect again.
+    Unknown,
     /// Something was recorded that is no effect: a promotion, a forced retirement, a hold.
     Step,
     /// A person asked for something.
@@ -69,7 +77,7 @@ pub enum EntryKind {
     Alert,
     /// The lease was taken, lost or given up.
     Lease,
-    /// About the chain itself: a start, a torn line.
+    /// About the chain itself: a start, a torn line, a break, an anchor that fails.
     Chain,
 }
 
@@ -101,6 +109,19 @@ pub struct Entry {
     /// For people: at most [`NOTE_LEN_MAX`] bytes, longer ones are cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The break that this line goes on behind: it is the first of a new chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breach: Option<Box<Breach>>,
+}
+
+/// A line as it is read: what was written, and its number.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Line {
+    /// Its number.
+    pub seq: Seq,
+    /// What was written.
+    #[serde(flatten)]
+    pub entry: Entry,
 }
 
 /// Why a line was not written. What has no line must not be done: destructive effects stop.
@@ -156,6 +177,10 @@ pub trait AuditSink: Send {
     /// Writes one line.
     fn append(&mut self, entry: Entry) -> Result<Seq, AuditError>;
 
+    /// Writes a line about what has happened already: now or, if that cannot be, before any other
+    /// as soon as it can.
+    fn owe(&mut self, entry: Entry);
+
     /// Where the chain ends.
     fn head(&self) -> Head;
 
@@ -186,6 +211,10 @@ impl AuditSink for MemoryAudit {
         Ok(head.seq)
     }
 
+    fn owe(&mut self, entry: Entry) {
+        self.append(entry).expect("memory takes every line");
+    }
+
     fn head(&self) -> Head {
         self.head
     }
@@ -198,9 +227,13 @@ impl AuditSink for MemoryAudit {
 impl Entry {
     /// A line about the daemon itself.
     pub fn new(at: Timestamp, actor: &InstanceId, kind: EntryKind) -> Entry {
+        Entry { at, actor: actor.0.clone(), ..Entry::blank(kind) }
+    }
+
+    fn blank(kind: EntryKind) -> Entry {
         Entry {
-            at,
-            actor: actor.0.clone(),
+            at: Timestamp::default(),
+            actor: String::new(),
             kind,
             secret: None,
             rotation: None,
@@ -208,6 +241,7 @@ impl Entry {
             effect: None,
             failure: None,
             note: None,
+            breach: None,
         }
     }
 
@@ -219,7 +253,38 @@ impl Entry {
 
     /// Whether the line must be on disk before what it announces may start.
     fn must_be_durable(&self) -> bool {
-        self.kind == EntryKind::Intent && self.effect.as_ref().is_some_and(Effect::is_destructive)
+        let takes_away = self.effect.as_ref().is_some_and(Effect::is_destructive);
+        self.breach.is_some() || (self.kind == EntryKind::Intent && takes_away)
+    }
+}
+
+impl Head {
+    /// The number of the line that follows. It does not overflow: a line a nanosecond would take
+    /// five hundred years, and a number that is read is held against the ones before it.
+    pub fn next(self) -> Seq {
+        Seq(self.seq.0.saturating_add(1))
+    }
+}
+
+impl EntryKind {
+    /// The word in the line and in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            EntryKind::Intent => "intent",
+            EntryKind::Outcome => "outcome",
+            EntryKind::Unknown => "unknown",
+            EntryKind::Step => "step",
+            EntryKind::Command => "command",
+            EntryKind::Alert => "alert",
+            EntryKind::Lease => "lease",
+            EntryKind::Chain => "chain",
+        }
+    }
+}
+
+impl Default for LineHash {
+    fn default() -> LineHash {
+        LineHash([0; 32])
     }
 }
 
@@ -256,7 +321,7 @@ fn next_line(head: Head, mut entry: Entry) -> (String, Head) {
     if let Some(note) = &mut entry.note {
         note.truncate(note.floor_char_boundary(NOTE_LEN_MAX));
     }
-    let seq = Seq(head.seq.0 + 1);
+    let seq = head.next();
     let mut line = serde_json::to_string(&Body { seq, entry: &entry, prev: head.hash })
         .expect("an entry has only texts, numbers and named variants");
     line.pop();

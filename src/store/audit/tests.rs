@@ -92,7 +92,7 @@ fn a_restart_continues_the_chain() {
     let head = chain(dir.path(), 2);
     assert_eq!(head.seq, Seq(5));
     let verified = verify(dir.path(), Some(first)).unwrap();
-    assert_eq!(verified, Verified { first: Seq(1), head, after_anchor: 2 });
+    assert_eq!(verified, Verified { first: Seq(1), head, after_anchor: 2, torn: false });
     let mode = fs::metadata(newest(dir.path())).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }

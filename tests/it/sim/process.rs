@@ -16,6 +16,7 @@ use rotord::model::target::TargetTerms;
 use rotord::model::time::{Clock, Entropy, Span};
 use rotord::plan::budget::Budget;
 use rotord::store::Store;
+use rotord::store::audit::owed::Owed;
 use rotord::store::kv::KvStore;
 use rotord::store::lease::{Lease, LeaseConfig};
 use rotord::telemetry::metrics::Metrics;
@@ -51,7 +52,12 @@ impl Process {
     /// Starts one. Nothing of an earlier one is known to it but what lies in Vault.
     pub(super) async fn start(world: &Arc<World>, setups: &[Setup]) -> Process {
         world.note("-- start --");
-        world.audit().process += 1;
+        let left = {
+            let mut audit = world.audit();
+            audit.process += 1;
+            audit.owed = Owed::default();
+            audit.intents.clone()
+        };
         let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let entropy: Arc<dyn Entropy> = Arc::new(SharedChance(Arc::clone(world)));
         let kv = Arc::new(SimVault { world: Arc::clone(world) });
@@ -67,6 +73,7 @@ impl Process {
         let (commands, commands_in) = mpsc::channel(16);
         let (reloads, reloads_in) = mpsc::channel(1);
         let instance = InstanceId("sim".to_owned());
+        left.give_up(&mut SimAudit(Arc::clone(world)), &instance, clock.now());
         let epoch_seen = Arc::new(AtomicU64::new(0));
         let metrics = Metrics::new("sim", clock.now());
         let limits = Limits::default();
@@ -90,7 +97,7 @@ impl Process {
             leadership: leads,
             leader: led_by,
             epoch_seen: Arc::clone(&epoch_seen),
-            instance,
+            instance: instance.clone(),
             limits,
             budget: Budget::default(),
             metrics: metrics.clone(),
@@ -105,7 +112,16 @@ impl Process {
             turned: Box::new(|| ()),
             stop: stop.clone(),
         };
-        let keeper = Keeper { lease, clock, leadership, leader: leader_in, epoch_seen, metrics };
+        let keeper = Keeper {
+            lease,
+            clock,
+            leadership,
+            leader: leader_in,
+            epoch_seen,
+            metrics,
+            audit: Box::new(SimAudit(Arc::clone(world))),
+            instance,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(leader::keep(keeper, stop));
         tasks.spawn(engine.run(doors));

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rotord::model::id::SecretName;
 use rotord::model::time::{Clock as _, Timestamp};
-use rotord::store::audit::{AuditError, AuditSink, Entry, Head, MemoryAudit, Seq};
+use rotord::store::audit::intents::Intents;
+use rotord::store::audit::owed::Owed;
+use rotord::store::audit::{AuditError, AuditSink, Entry, Head, Line, MemoryAudit, Seq};
 use rotord::store::record::Record;
 use rotord::vault::KvPath;
 use tokio::sync::Notify;
@@ -70,20 +72,45 @@ pub(super) struct Audit {
     pub(super) entries: Vec<(u64, Entry)>,
     /// Processes so far.
     pub(super) process: u64,
+    /// What the running process could not write yet. It dies with it.
+    pub(super) owed: Owed,
+    /// Intents that nothing was said of yet.
+    pub(super) intents: Intents,
 }
 
 /// The log as one process writes it.
 pub(super) struct SimAudit(pub(super) Arc<World>);
 
-impl AuditSink for SimAudit {
-    fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
+impl SimAudit {
+    fn write(&self, entry: Entry) -> Result<Seq, AuditError> {
         if self.0.clock.truly() < self.0.state().audit_full_until {
             return Err(AuditError::Full { path: "sim".to_owned() });
         }
         let mut audit = self.0.audit();
         let process = audit.process;
         audit.entries.push((process, entry.clone()));
-        audit.chain.append(entry)
+        let seq = audit.chain.append(entry.clone())?;
+        audit.intents.take(Line { seq, entry });
+        Ok(seq)
+    }
+
+    fn settle(&self) -> Result<(), AuditError> {
+        let mut owed = std::mem::take(&mut self.0.audit().owed);
+        let paid = owed.pay(|entry| self.write(entry).map(drop));
+        self.0.audit().owed = owed;
+        paid
+    }
+}
+
+impl AuditSink for SimAudit {
+    fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
+        self.settle()?;
+        self.write(entry)
+    }
+
+    fn owe(&mut self, entry: Entry) {
+        self.0.audit().owed.add(entry);
+        let _ = self.settle();
     }
 
     fn head(&self) -> Head {
@@ -91,6 +118,7 @@ impl AuditSink for SimAudit {
     }
 
     fn durable_head(&mut self) -> Result<Head, AuditError> {
+        self.settle()?;
         self.0.audit().chain.durable_head()
     }
 }

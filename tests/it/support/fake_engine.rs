@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rotord::api::{Api, Handle, Reload, router};
+use rotord::api::{Acknowledge, Api, Audit, Handle, Reload, router};
 use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
 use rotord::engine::desk::DeskHandle;
 use rotord::engine::recognition::Recogniser;
 use rotord::engine::scan::Scanner;
-use rotord::engine::snapshot::Snapshot;
+use rotord::engine::snapshot::{Alarm, Snapshot};
 use rotord::http::limits::Limits;
 use rotord::http::peer::PeerPolicy;
 use rotord::http::server::serve;
@@ -63,6 +63,8 @@ pub(crate) struct Setup {
     pub(crate) snapshot: Snapshot,
     /// How it stands with Vault.
     pub(crate) login: Login,
+    /// The alarms that stand.
+    pub(crate) alarms: Vec<Alarm>,
 }
 
 impl Default for Setup {
@@ -73,6 +75,7 @@ impl Default for Setup {
             policy: PeerPolicy::of_this_process(None).unwrap(),
             snapshot: picture::snapshot(),
             login: Login::Ok { expires_at: None },
+            alarms: Vec::new(),
         }
     }
 }
@@ -109,6 +112,8 @@ impl Fake {
         let door = UnixDoor::open_for(&settings, setup.policy).await.unwrap();
         let (commands, asked_now) = mpsc::channel(4);
         let (reload, reload_now) = mpsc::channel(1);
+        let (acknowledge, acknowledged) = mpsc::channel(1);
+        let (_, alarms) = watch::channel(setup.alarms);
         let (snapshots, shown) = watch::channel(Arc::new(setup.snapshot));
         let (desk, recogniser) = (DeskHandle::new().0, Recogniser::default());
         let clock: Arc<dyn Clock> = Arc::new(Stopped);
@@ -124,6 +129,7 @@ impl Fake {
             recogniser,
             scanner: Arc::new(scanner),
             reload,
+            audit: Audit { alarms, acknowledge },
             metrics: Metrics::new("0.0.0", picture::NOW),
             login: watch::channel(setup.login).1,
             clock,
@@ -132,7 +138,7 @@ impl Fake {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(door, router(api), setup.limits, stop.clone()));
-        tasks.spawn(answer(asked_now, reload_now, setup.answers, Arc::clone(&asked)));
+        tasks.spawn(answer(asked_now, reload_now, acknowledged, setup.answers, Arc::clone(&asked)));
         Fake { socket, stop, asked, snapshots, tasks, _dir: dir }
     }
 
@@ -158,6 +164,7 @@ impl Fake {
 async fn answer(
     mut commands: mpsc::Receiver<Envelope>,
     mut reloads: mpsc::Receiver<Reload>,
+    mut acknowledged: mpsc::Receiver<Acknowledge>,
     answers: Answers,
     asked: Arc<Mutex<Vec<Asked>>>,
 ) {
@@ -174,6 +181,11 @@ async fn answer(
             Some(Reload { actor, reply }) = reloads.recv() => {
                 remember(actor, "Reload".into(), None);
                 let text = "nothing changed".into();
+                let _ = reply.send(Ok(Done { rotation: None, text }));
+            }
+            Some(Acknowledge { actor, reason, reply }) = acknowledged.recv() => {
+                remember(actor, format!("Acknowledge {{ reason: {reason:?} }}"), None);
+                let text = "1 break of the audit chain acknowledged".into();
                 let _ = reply.send(Ok(Done { rotation: None, text }));
             }
             else => return,
