@@ -190,3 +190,34 @@ fn ready_is_a_replica_that_could_act_or_knows_who_does() {
     let starting = Health { loaded: false, ..with(Reason::VaultUnreachable) };
     assert_eq!(missing_for_work(&starting, NOW), ["records_not_loaded", "vault_unreachable"]);
 }
+
+#[tokio::test]
+async fn an_alarm_is_shown_and_only_a_chain_that_takes_no_line_keeps_from_work() {
+    let alarm = |reason| Alarm { reason, since: NOW, text: "look".to_owned() };
+    let (shown, ends) = api(1);
+    ends.alarms.send_replace(vec![alarm(Reason::AuditBroken)]);
+    let (status, body) = ask(shown.clone(), Method::GET, "/v1/health/ready").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert!(body.contains(r#""code":"audit_broken","text":"look","since":"#), "{body}");
+    let (_, body) = ask(shown.clone(), Method::GET, "/v1/status").await;
+    assert!(body.contains(r#""code":"audit_broken""#), "{body}");
+    ends.alarms.send_replace(vec![alarm(Reason::AuditUnwritable)]);
+    let (status, body) = ask(shown, Method::GET, "/v1/health/ready").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains(r#""missing":["audit_unwritable"]"#), "{body}");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_needs_a_reason_and_carries_the_callers_name() {
+    let (asking, mut ends) = api(1);
+    let without = ask(asking.clone(), Method::POST, "/v1/audit/acknowledge?reason=%20").await;
+    assert_eq!(without.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let answering = async {
+        let Acknowledge { actor, reason, reply } = ends.acknowledge.recv().await.unwrap();
+        assert_eq!((actor.0.as_str(), reason.as_str()), ("uid:0(root)", "restored"));
+        let _ = reply.send(Ok(Done { rotation: None, text: "seen".into() }));
+    };
+    let path = "/v1/audit/acknowledge?reason=restored";
+    let (answer, ()) = tokio::join!(ask(asking, Method::POST, path), answering);
+    assert_eq!(answer.0, StatusCode::OK, "{}", answer.1);
+}

@@ -5,10 +5,12 @@
 //! same in prose.
 
 pub mod alerts;
+mod health;
 pub mod scope;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::api::wire::health::Health;
 use crate::model::time::{Span, Timestamp};
 
 /// `GET /v1/status`.
@@ -489,16 +491,4 @@ pub struct Error {
     /// When it may be possible, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub possible_at: Option<Timestamp>,
-}
-
-/// `GET /v1/health/live` and `/v1/health/ready`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// Whether it is.
-    pub ok: bool,
-    /// What is missing, as stable codes.
-    pub missing: Vec<String>,
-    /// What a person must look at, whether or not it keeps the daemon from its work.
-    #[serde(default)]
-    pub alarms: Vec<Trouble>,
 }

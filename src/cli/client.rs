@@ -159,6 +159,12 @@ impl Client {
         self.answer(self.request(Method::POST, "v1/reload", &[])).await
     }
 
+    /// Says that a person has looked at the breaks of the audit chain.
+    pub(super) async fn acknowledge(&self, reason: &str) -> Result<wire::Done, CliError> {
+        let params = [("reason", Some(reason))];
+        self.answer(self.request(Method::POST, "v1/audit/acknowledge", &params)).await
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         path: &str,

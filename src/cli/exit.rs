@@ -15,7 +15,8 @@ use crate::cli::human;
 pub(super) enum Exit {
     /// Done, or answered.
     Ok = 0,
-    /// It was tried and ended otherwise: the rotation was unwound or superseded, or a defect.
+    /// It was tried and ended otherwise: the rotation was unwound or superseded, the audit chain
+    /// is broken, or a defect.
     Failed = 1,
     /// The arguments, or a value given, are wrong. Nothing happened.
     Usage = 2,
@@ -23,7 +24,7 @@ pub(super) enum Exit {
     NotFound = 3,
     /// Not in the state the secret is in. Nothing happened.
     Refused = 4,
-    /// The rotation stands and a person must decide.
+    /// The rotation stands, or the audit chain broke, and a person must decide.
     NeedsHuman = 5,
     /// No daemon answers at the socket.
     NoDaemon = 6,
@@ -80,6 +81,9 @@ pub(super) enum CliError {
     /// The config is wrong; the text lists where.
     #[error("{0}")]
     Config(String),
+    /// A file of the audit chain cannot be read to its end.
+    #[error("{0}")]
+    Unreadable(String),
     /// The daemon ended with an error.
     #[error("{0}")]
     Daemon(String),
@@ -103,6 +107,7 @@ impl CliError {
             CliError::Input(_) => Exit::Usage,
             CliError::Config(_) => Exit::Config,
             CliError::NotUnderstood(_)
+            | CliError::Unreadable(_)
             | CliError::Daemon(_)
             | CliError::Output(_)
             | CliError::Runtime(_) => Exit::Failed,

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod alert;
+mod audit;
 mod check;
 mod client;
 mod completions;
@@ -80,6 +81,7 @@ enum Command {
     Check(check::Check),
     #[command(flatten)]
     Asking(Asking),
+    Audit(audit::Audit),
     Completions(completions::Completions),
 }
 
@@ -135,15 +137,27 @@ impl Cli {
             Command::Check(check) => check.act(&self.config, out),
             Command::Completions(completions) => completions.act(out),
             Command::Asking(asking) => {
-                let socket = self.socket.unwrap_or_else(|| configured_socket(&self.config));
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.map_err(CliError::Runtime)?;
-                // A value may come through this process too.
-                harden();
-                runtime.block_on(async { asking.act(&Client::new(socket)?, out).await })
+                let client = || client(self.socket, &self.config);
+                run(async { asking.act(&client()?, out).await })
+            }
+            Command::Audit(audit) => {
+                let client = || client(self.socket, &self.config);
+                run(audit.act(&self.config, client, out))
             }
         }
     }
+}
+
+/// Runs a conversation to its end. A value, or a token, may come through this process.
+fn run(talk: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::Runtime)?;
+    harden();
+    runtime.block_on(talk)
+}
+
+fn client(socket: Option<PathBuf>, config: &Path) -> Result<Client, CliError> {
+    Client::new(socket.unwrap_or_else(|| configured_socket(config)))
 }
 
 /// The socket that the config names. Whoever cannot read the config, or finds it broken, may still

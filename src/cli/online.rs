@@ -1,5 +1,5 @@
-//! The part of `rotord check` that asks Vault: does it answer, does it let us in, and does it let
-//! us do what the config asks of us?
+//! Asking Vault as the daemon does, without it. For `rotord check`: does it answer, does it let us
+//! in, and does it let us do what the config asks of us?
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,6 +48,19 @@ pub(super) async fn check(
     Err(CliError::Denied(text))
 }
 
+/// Logs in as the daemon does, and says nothing.
+pub(super) async fn logged_in(
+    config: &Config,
+    credentials: Option<&Path>,
+) -> Result<Arc<Vault>, CliError> {
+    let vault = Arc::new(client(&config.vault)?);
+    let login = config.vault.auth.login(credentials);
+    let login = login.map_err(|error| CliError::Config(error.to_string()))?;
+    let mut keeper = Keeper::new(Arc::clone(&vault), login, Arc::new(SystemEntropy::default()));
+    keeper.login().await.map_err(|error| not_let_in(&error))?;
+    Ok(vault)
+}
+
 /// A client as the daemon has one.
 fn client(config: &VaultConfig) -> Result<Vault, CliError> {
     let wrong = |text: String| CliError::Config(text);
@@ -91,7 +104,7 @@ fn not_let_in(error: &AuthError) -> CliError {
     }
 }
 
-fn failed(failure: Failure, error: &dyn std::error::Error) -> CliError {
+pub(super) fn failed(failure: Failure, error: &dyn std::error::Error) -> CliError {
     match failure.class {
         Class::Transient | Class::Throttled(_) => CliError::Unavailable(error.to_string()),
         Class::Refused | Class::Gone | Class::Ambiguous => CliError::Denied(error.to_string()),

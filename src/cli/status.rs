@@ -12,6 +12,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::{Out, detail, human, table};
 use crate::engine::snapshot::ALIVE_WITHIN;
 use crate::model::id::SecretName;
+use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
 /// The daemon answers a watcher when there is news; redrawing faster than this reads badly.
@@ -144,11 +145,24 @@ pub(super) fn daemon(daemon: &wire::Daemon, now: Timestamp) -> String {
         lines.push(format!("nothing is retired or revoked before {from}:"));
         lines.push("  effects of the leader before may still be on their way".into());
     }
+    lines.extend(daemon.alarms.iter().flat_map(|alarm| alarmed(alarm, now)));
     if now.since(daemon.turned_at) > ALIVE_WITHIN {
         let ago = human::fine_from(now, daemon.turned_at);
         lines.push(format!("STALLED: the engine last moved {ago}, this picture is old"));
     }
     lines.join("\n") + "\n"
+}
+
+/// What a person must look at, and how.
+fn alarmed(alarm: &wire::Trouble, now: Timestamp) -> Vec<String> {
+    let wire::Trouble { code, text, since } = alarm;
+    let (since, text) = (human::dated(now, *since), human::clean(text));
+    let mut lines = vec![format!("ALARM {} since {since}: {text}", human::clean(code))];
+    if code == Reason::AuditBroken.code() {
+        let look = "  look: rotord audit verify; then rotord audit acknowledge --reason ...";
+        lines.push(look.into());
+    }
+    lines
 }
 
 /// Whom to ask instead.

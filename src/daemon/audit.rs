@@ -115,12 +115,12 @@ impl Audited {
     }
 
     /// Writes what is owed.
-    fn settle(&self) {
+    fn settle(&self) -> Result<(), AuditError> {
         let before = self.log().head();
         let settled = self.log().settle();
-        if settled.is_err() || self.log().head() != before {
-            // An error is known by its alarm.
-            let _ = self.judge(settled);
+        match settled.is_err() || self.log().head() != before {
+            true => self.judge(settled),
+            false => Ok(()),
         }
     }
 }
@@ -137,7 +137,8 @@ impl AuditSink for Audited {
     fn owe(&mut self, entry: Entry) {
         let kind = entry.kind;
         self.log().owe(entry);
-        self.settle();
+        // An error has its alarm.
+        let _ = self.settle();
         self.counted(kind, self.head().seq);
     }
 
@@ -154,7 +155,10 @@ impl AuditSink for Audited {
 pub(super) struct Duty {
     audited: Audited,
     keeper: Keeper,
-    examined: Option<Steady>,
+    /// When the chain was examined last, or that was tried.
+    tried: Option<Steady>,
+    /// Something says that the chain is not what it should be.
+    in_doubt: bool,
     /// Since when the anchor fails.
     failing: Option<(Steady, Timestamp)>,
 }
@@ -175,9 +179,10 @@ impl Duty {
             instance: keeper.instance().clone(),
             alarms,
         };
-        let known = keeper.anchor.anchored().is_some();
-        let examined = known.then(|| audited.clock.steady());
-        let duty = Duty { audited, keeper, examined, failing: None };
+        // Vault may not have let us at the head.
+        let in_doubt = keeper.anchor.anchored().is_none();
+        let tried = (!in_doubt).then(|| audited.clock.steady());
+        let duty = Duty { audited, keeper, tried, in_doubt, failing: None };
         duty.show();
         duty
     }
@@ -195,9 +200,12 @@ impl Duty {
     ) {
         loop {
             let stopping = stop.is_cancelled();
-            self.audited.settle();
             let now = self.audited.clock.steady();
-            if !stopping && self.examined.is_none_or(|at| now.since(at) >= EXAMINE_EVERY) {
+            if let Err(AuditError::Broken { .. }) = self.audited.settle() {
+                self.in_doubt = true;
+            }
+            let pause = if self.in_doubt { ANCHOR_EVERY } else { EXAMINE_EVERY };
+            if !stopping && self.tried.is_none_or(|at| now.since(at) >= pause) {
                 self.examine(now).await;
             }
             if stopping || self.keeper.anchor.is_due(self.audited.head(), now) {
@@ -222,22 +230,13 @@ impl Duty {
 
     async fn examine(&mut self, now: Steady) {
         let at = self.audited.clock.now();
-        match self.keeper.examine(&self.audited.log, at).await {
-            Ok(_) => self.examined = Some(now),
+        self.tried = Some(now);
+        let examined = self.keeper.examine(&self.audited.log, at).await;
+        self.in_doubt = examined.is_err();
+        match examined {
+            Ok(_) => {}
+            Err(KeepError::Store(error)) => self.anchor_failed(&error),
             Err(error) => {
-                // Due again after the same pause as an anchor.
-                let again = Steady(now.0 + ANCHOR_EVERY.0);
-                let before = again.0.saturating_sub(EXAMINE_EVERY.0);
-                self.examined = Some(Steady(before));
-                self.examination_failed(&error, at);
-            }
-        }
-    }
-
-    fn examination_failed(&mut self, error: &KeepError, at: Timestamp) {
-        match error {
-            KeepError::Store(error) => self.anchor_failed(error),
-            error => {
                 let text = format!("the audit chain cannot be examined: {error}");
                 self.audited.alarms.raise(Reason::AuditUnwritable, text, at);
             }
@@ -248,7 +247,7 @@ impl Duty {
         let head = self.audited.durable_head();
         let head = match self.audited.judge(head) {
             Ok(head) => head,
-            Err(AuditError::Broken { .. }) => return self.examined = None,
+            Err(AuditError::Broken { .. }) => return self.in_doubt = true,
             Err(_) => return,
         };
         match self.keeper.anchor.put(head, self.audited.clock.now(), now).await {
@@ -264,7 +263,7 @@ impl Duty {
             }
             Err(error) => {
                 if let StoreError::Unreadable { .. } = error {
-                    self.examined = None;
+                    self.in_doubt = true;
                 }
                 self.anchor_failed(&error);
             }

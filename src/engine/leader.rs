@@ -96,7 +96,7 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
 
 /// As the line says it: `taken, epoch 7`.
 fn changed(change: &str, epoch: Option<Epoch>) -> String {
-    epoch.map_or(change.to_owned(), |epoch| format!("{change}, epoch {epoch}"))
+    epoch.map_or_else(|| change.to_owned(), |epoch| format!("{change}, epoch {epoch}"))
 }
 
 /// A write whose answer was lost shows no more than that Vault does not answer.

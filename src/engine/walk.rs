@@ -219,7 +219,9 @@ impl Walk {
         };
         let what = match &found {
             None => "it is not there any more".to_owned(),
-            Some(found) => match found.follows(durable) {
+            Some(found) if found.revision < durable.revision => "it went back in time".to_owned(),
+            // Not their write ids: that of a save of ours never comes back into memory.
+            Some(found) => match found.record.follows(&durable.record) {
                 Ok(()) => return Ok(Some(found.clone())),
                 Err(fault) => fault.to_string(),
             },

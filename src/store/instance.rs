@@ -91,7 +91,7 @@ impl Instance {
         // Empty: new, or the machine stopped before the first id was written.
         let id = if kept.is_empty() {
             draw(&mut file, entropy).map_err(io)?
-        } else if kept.len() == ID_LEN * 2 && kept.bytes().all(|b| b.is_ascii_hexdigit()) {
+        } else if is_id(kept) {
             kept.to_owned()
         } else {
             return Err(InstanceError::Malformed { path });
@@ -99,10 +99,31 @@ impl Instance {
         Ok(Instance { id: InstanceId(id), _lock: file })
     }
 
+    /// The identity that is kept in a state directory, for whoever only looks: no lock is taken and
+    /// none is drawn.
+    ///
+    /// # Errors
+    /// [`InstanceError`], also if there is none yet.
+    pub fn written(state_dir: &Path) -> Result<InstanceId, InstanceError> {
+        let path = state_dir.join(FILE);
+        let io = |source| InstanceError::Io { path: path.clone(), source };
+        let file = File::open(&path).map_err(io)?;
+        let mut text = String::new();
+        file.take(CONTENT_LEN_MAX).read_to_string(&mut text).map_err(io)?;
+        match text.trim() {
+            kept if is_id(kept) => Ok(InstanceId(kept.to_owned())),
+            _ => Err(InstanceError::Malformed { path }),
+        }
+    }
+
     /// The identity.
     pub fn id(&self) -> &InstanceId {
         &self.id
     }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID_LEN * 2 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn draw(file: &mut File, entropy: &dyn Entropy) -> io::Result<String> {

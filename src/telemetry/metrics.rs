@@ -352,6 +352,7 @@ mod tests {
         m.vault_requested("write", 3);
         m.lease_changed("taken", true);
         m.audit_written("intent", 4);
+        m.audit_alarm(Reason::AuditBroken, true);
         m.config_reloaded("refused");
         m.alert_requested("gitguardian", "alert");
         m.alert_held_back("failures");
@@ -375,6 +376,7 @@ mod tests {
             r#"rotord_vault_requests_total{verb="write"} 3"#,
             r#"rotord_audit_lines_total{line="intent"} 1"#,
             "rotord_audit_unanchored_lines{} 4",
+            r#"rotord_audit_alarms{reason="audit_broken"} 1"#,
             r#"rotord_config_reloads_total{result="refused"} 1"#,
             r#"rotord_alert_requests_total{source="gitguardian",outcome="alert"} 1"#,
             r#"rotord_alerts_held_back_total{by="failures"} 1"#,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use rotord::engine::command::{Actor, Done, Refusal, RefusalKind};
+use rotord::engine::snapshot::Alarm;
 use rotord::http::peer::PeerPolicy;
 use rotord::model::failure::{Class, Failure};
 use rotord::model::id::{InstanceId, RotationId, VersionId};
@@ -141,6 +142,22 @@ async fn a_leader_says_how_long_it_waits_and_for_how_long_it_leads() {
     fake.show(snapshot);
     let ran = run(&fake, &["status"]).await;
     assert!(ran.out.contains("  the lease is ours until 12:00:11Z (in 11s)\n"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn an_alarm_says_since_when_it_stands_and_what_to_do_and_is_signed_off_with_a_reason() {
+    let since = picture::NOW - Span::from_secs(3_700);
+    let text = "the chain broke (cut at audit.jsonl, line 3)".to_owned();
+    let alarms = vec![Alarm { reason: Reason::AuditBroken, since, text }];
+    let mut snapshot = picture::snapshot();
+    snapshot.secrets = std::sync::Arc::default();
+    let fake = Fake::start_with(Setup { snapshot, alarms, ..Setup::default() }).await;
+    let ran = run(&fake, &["status"]).await;
+    golden::check("cli/status-alarm.txt", &ran.out);
+    let ran = run(&fake, &["audit", "acknowledge", "--reason", "restored, ticket 4711"]).await;
+    assert_eq!((ran.exit, ran.out.contains("1 break")), (0, true), "{}", ran.err);
+    let asked = fake.asked();
+    assert_eq!(asked[0].command, r#"Acknowledge { reason: "restored, ticket 4711" }"#);
 }
 
 #[tokio::test]
@@ -306,7 +323,7 @@ async fn every_help_page_has_an_example() {
         seen += 1;
         pages.extend(commands(&ran.out).map(|name| [path.clone(), vec![name]].concat()));
     }
-    assert_eq!(seen, 1 + 14 + 5, "the program, its commands and the exits of resolve");
+    assert_eq!(seen, 1 + 15 + 5 + 3, "the program, its commands, those of resolve and of audit");
 }
 
 /// The names under `Commands:` in a help page.

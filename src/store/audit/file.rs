@@ -171,9 +171,7 @@ impl FileAudit {
     fn append_one(&mut self, entry: Entry) -> Result<Seq, AuditError> {
         let path = newest(&self.dir);
         let durable = entry.must_be_durable();
-        if durable {
-            self.in_place()?;
-        }
+        self.in_place()?;
         let (mut line, head) = next_line(self.head, entry);
         line.push('\n');
         if line.len() > LINE_LEN_MAX {

@@ -45,11 +45,11 @@ pub const NOTE_LEN_MAX: usize = 500;
 pub struct Seq(pub u64);
 
 /// The digest that binds a line to all before it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct LineHash(pub [u8; 32]);
 
 /// Where the chain ends: what is anchored in Vault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// The last line; zero before the first.
@@ -115,7 +115,7 @@ pub struct Entry {
 }
 
 /// A line as it is read: what was written, and its number.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Its number.
     pub seq: Seq,
@@ -279,18 +279,6 @@ impl EntryKind {
             EntryKind::Lease => "lease",
             EntryKind::Chain => "chain",
         }
-    }
-}
-
-impl Default for LineHash {
-    fn default() -> LineHash {
-        LineHash([0; 32])
-    }
-}
-
-impl Default for Head {
-    fn default() -> Head {
-        Head { seq: Seq(0), hash: LineHash([0; 32]) }
     }
 }
 

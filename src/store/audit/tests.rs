@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use super::file::{FILE_BYTES_MAX, FULL_FILES_MAX, FileAudit, files, newest};
+use super::owed::{OWED_MAX, Owed};
 use super::verify::{Fault, Verified, verify, verify_lines};
 use super::*;
 use crate::model::id::{KeyId, VersionId};
@@ -297,4 +298,103 @@ fn intents_of_destructive_effects_are_durable() {
     assert!(of(EntryKind::Intent, revoke.clone()).must_be_durable());
     assert!(!of(EntryKind::Outcome, revoke).must_be_durable());
     assert!(!of(EntryKind::Intent, make).must_be_durable());
+}
+
+#[test]
+fn what_could_not_be_written_comes_before_any_other_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let aside = dir.path().join("aside");
+    let mut audit = open(dir.path());
+    audit.append(entry("before")).unwrap();
+    // As if the file could not be written: something else lies in its place.
+    fs::rename(newest(dir.path()), &aside).unwrap();
+    audit.owe(entry("first outcome"));
+    audit.owe(entry("second outcome"));
+    assert!(matches!(audit.append(entry("refused")), Err(AuditError::Broken { .. })));
+    assert!(audit.durable_head().is_err(), "an anchor would vouch for less than is known");
+    fs::rename(&aside, newest(dir.path())).unwrap();
+    audit.append(entry("after")).unwrap();
+    let notes: Vec<String> = lines(dir.path())
+        .iter()
+        .map(|line| serde_json::from_str::<Line>(line).unwrap().entry.note.unwrap())
+        .collect();
+    assert_eq!(notes, ["before", "first outcome", "second outcome", "after"]);
+    assert_eq!(verify(dir.path(), None).unwrap().head, audit.head());
+}
+
+#[test]
+fn lines_that_are_owed_are_bounded_and_their_loss_is_a_line() {
+    let mut owed = Owed::default();
+    for _ in 0..OWED_MAX + 3 {
+        owed.add(entry("owed"));
+    }
+    let mut written = Vec::new();
+    owed.pay(|entry| {
+        written.push(entry.note.unwrap());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(written.len(), OWED_MAX + 1);
+    assert!(written.last().unwrap().starts_with("3 lines more"), "{:?}", written.last());
+    assert!(owed.next().is_none());
+}
+
+#[test]
+fn an_owed_line_that_is_too_long_does_not_stand_in_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut audit = open(dir.path());
+    let effect = Effect::Sweep { key: KeyId("k".repeat(file::LINE_LEN_MAX)) };
+    audit.owe(Entry { effect: Some(effect), ..entry("") });
+    audit.append(entry("after")).unwrap();
+    assert_eq!(audit.head().seq, Seq(2));
+}
+
+#[test]
+fn a_line_that_is_being_written_is_no_fault_but_a_torn_full_file_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = chain(dir.path(), 3);
+    let mut file = fs::OpenOptions::new().append(true).open(newest(dir.path())).unwrap();
+    std::io::Write::write_all(&mut file, b"{\"seq\":4,").unwrap();
+    let verified = verify(dir.path(), Some(head)).unwrap();
+    assert!(verified.torn && verified.head == head);
+    fs::rename(newest(dir.path()), dir.path().join("audit.00000000000000000001.jsonl")).unwrap();
+    let broken = verify(dir.path(), Some(head)).unwrap_err();
+    assert!(matches!((broken.line, broken.fault), (4, Fault::Torn)));
+}
+
+#[test]
+fn a_chain_whose_first_lines_are_gone_was_shortened() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = chain(dir.path(), 4);
+    rewrite(dir.path(), &lines(dir.path())[2..]);
+    for anchored in [None, Some(head)] {
+        let broken = verify(dir.path(), anchored).unwrap_err();
+        assert!(matches!((broken.line, broken.fault), (1, Fault::BeginsLate(Seq(3)))));
+    }
+}
+
+#[test]
+fn a_break_told_by_the_chain_alone_vouches_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = chain(dir.path(), 4);
+    let told = |anchored: Head| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut audit = FileAudit::begin_behind(dir.path(), anchored).unwrap();
+        let breach = Breach {
+            at: AT,
+            fault: "cut".into(),
+            file: "audit.jsonl".into(),
+            line: 1,
+            anchored,
+            resumed: anchored.next(),
+            set_aside: "audit.broken".into(),
+        };
+        audit.append(Entry { breach: Some(Box::new(breach)), ..entry("") }).unwrap();
+        dir
+    };
+    verify(told(head).path(), Some(head)).unwrap();
+    for forged in [Head { seq: Seq(9), ..head }, Head { hash: LineHash([7; 32]), ..head }] {
+        let broken = verify(told(forged).path(), Some(head)).unwrap_err();
+        assert!(matches!(broken.fault, Fault::Unlinked), "{broken}");
+    }
 }

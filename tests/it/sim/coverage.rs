@@ -42,6 +42,8 @@ const MUST: &[&str] = &[
     "trigger repair",
     "trial sealed",
     "trial audit full",
+    "audit unknown",
+    "audit owed",
     "trial restarted empty",
     "trial went back",
     "trial dead",

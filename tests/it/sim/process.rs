@@ -16,6 +16,7 @@ use rotord::model::target::TargetTerms;
 use rotord::model::time::{Clock, Entropy, Span};
 use rotord::plan::budget::Budget;
 use rotord::store::Store;
+use rotord::store::audit::intents::Intents;
 use rotord::store::audit::owed::Owed;
 use rotord::store::kv::KvStore;
 use rotord::store::lease::{Lease, LeaseConfig};
@@ -52,12 +53,7 @@ impl Process {
     /// Starts one. Nothing of an earlier one is known to it but what lies in Vault.
     pub(super) async fn start(world: &Arc<World>, setups: &[Setup]) -> Process {
         world.note("-- start --");
-        let left = {
-            let mut audit = world.audit();
-            audit.process += 1;
-            audit.owed = Owed::default();
-            audit.intents.clone()
-        };
+        let left = begins(world);
         let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let entropy: Arc<dyn Entropy> = Arc::new(SharedChance(Arc::clone(world)));
         let kv = Arc::new(SimVault { world: Arc::clone(world) });
@@ -150,6 +146,14 @@ impl Process {
         self.commands.send(Envelope { actor, command, reply }).await.ok()?;
         answer.await.ok()
     }
+}
+
+/// A process has begun: what the one before owed is lost, and what it left open is answered.
+fn begins(world: &World) -> Intents {
+    let mut audit = world.audit();
+    audit.process += 1;
+    audit.owed = Owed::default();
+    audit.intents.clone()
 }
 
 fn managed(world: &Arc<World>, setup: &Setup) -> Managed {

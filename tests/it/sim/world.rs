@@ -10,7 +10,7 @@ use rotord::model::id::SecretName;
 use rotord::model::time::{Clock as _, Timestamp};
 use rotord::store::audit::intents::Intents;
 use rotord::store::audit::owed::Owed;
-use rotord::store::audit::{AuditError, AuditSink, Entry, Head, Line, MemoryAudit, Seq};
+use rotord::store::audit::{AuditError, AuditSink, Entry, EntryKind, Head, Line, MemoryAudit, Seq};
 use rotord::store::record::Record;
 use rotord::vault::KvPath;
 use tokio::sync::Notify;
@@ -109,8 +109,13 @@ impl AuditSink for SimAudit {
     }
 
     fn owe(&mut self, entry: Entry) {
+        if entry.kind == EntryKind::Unknown {
+            self.0.reached("audit unknown");
+        }
         self.0.audit().owed.add(entry);
-        let _ = self.settle();
+        if self.settle().is_err() {
+            self.0.reached("audit owed");
+        }
     }
 
     fn head(&self) -> Head {
