@@ -6,6 +6,7 @@
 mod audit;
 mod build;
 mod duties;
+mod first;
 mod process;
 mod reload;
 
@@ -26,6 +27,7 @@ use crate::config::problem::ConfigErrors;
 use crate::config::{self, Config};
 use crate::daemon::audit::{Alarms, Audited, Duty};
 use crate::daemon::build::Built;
+use crate::daemon::first::{first_contact, nothing_yet};
 pub use crate::daemon::process::{credentials_directory, harden};
 use crate::daemon::process::{host, make_state_directory, watch_signals};
 use crate::daemon::reload::Reloader;
@@ -39,20 +41,15 @@ use crate::engine::leader::{self, Keeper as LeaseKeeper};
 use crate::engine::managed::Managed;
 use crate::engine::recognition::Recogniser;
 use crate::engine::scan::Scanner;
-use crate::engine::snapshot::{Alarm, Health, Snapshot};
+use crate::engine::snapshot::{Alarm, Snapshot};
 use crate::engine::{Doors, Engine, Parts};
 use crate::http::limits::Limits as HttpLimits;
 use crate::http::server;
 use crate::http::unix::{SocketError, SocketSettings, UnixDoor};
 use crate::model::fingerprint::FingerprintKey;
-use crate::model::id::InstanceId;
 use crate::model::reason::Reason;
-use crate::model::time::{Clock, Entropy, Span};
-use crate::plan::Limits;
+use crate::model::time::{Clock, Entropy};
 use crate::store::Store;
-use crate::store::audit::anchor::Anchor;
-use crate::store::audit::file::FileAudit;
-use crate::store::audit::keeper::Keeper as AuditKeeper;
 use crate::store::instance::{Instance, InstanceError};
 use crate::store::kv::KvStore;
 use crate::store::lease::{Lease, LeaseConfig};
@@ -61,9 +58,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::vault::Kv;
 use crate::vault::auth::{Keeper as LoginKeeper, Status as Login};
 use crate::vault::client::Vault;
-
-/// Pause between tries while Vault is away at the start.
-const START_PAUSE: Span = Span::from_secs(2);
 
 /// What to do about a state directory that cannot be used.
 const MAKE_STATE: &str = "make it for rotord's user: install -d -m 0700 -o rotord -g rotord PATH; \
@@ -420,65 +414,6 @@ impl Running {
         given_up.cancel();
         while leaders.join_next().await.is_some() {}
     }
-}
-
-/// What is read from Vault before the engine can run. Tries after the first login, and then until
-/// it has it, and says meanwhile what is in the way.
-async fn first_contact(
-    store: &KvStore,
-    parts: &Running,
-    snapshots: &watch::Sender<Arc<Snapshot>>,
-) -> (FingerprintKey, FileAudit, AuditKeeper) {
-    let mut login = parts.standing.clone();
-    // Its keeper outlives this, and whether it went well shows in what follows.
-    let _ = login.wait_for(|standing| *standing != Login::Starting).await.is_ok();
-    let (config, id) = (&parts.config, parts.instance.id());
-    let anchor = Anchor::new(Arc::clone(&parts.context.kv), &config.vault.mount, id);
-    let mut keeper = AuditKeeper::new(&config.daemon.state_directory, id, anchor);
-    loop {
-        let key = parts.config.daemon.fingerprint_key.as_str();
-        let trouble = match store.fingerprint_key(key).await {
-            Ok(key) => match keeper.open(parts.clock.now()).await {
-                Ok(log) => {
-                    parts.fetch_channels().await;
-                    return (key, log, keeper);
-                }
-                Err(error) => (error.failure().reason, error.to_string()),
-            },
-            Err(error) => (error.failure().reason, error.to_string()),
-        };
-        let (reason, text): (Reason, String) = trouble;
-        tracing::warn!(reason = %reason, "not ready: {text}");
-        let now = parts.clock.now();
-        snapshots.send_modify(|snapshot| {
-            let mut health = snapshot.health.clone();
-            let since = health.trouble.filter(|(r, _)| *r == reason).map_or(now, |(_, at)| at);
-            health.trouble = Some((reason, since));
-            health.turned_at = now;
-            let (limits, secrets) = (snapshot.limits.clone(), Arc::clone(&snapshot.secrets));
-            *snapshot = Arc::new(Snapshot { at: now, health, limits, secrets });
-        });
-        notify(&[NotifyState::Watchdog]);
-        // Over early if the login stands otherwise now.
-        let _ = tokio::time::timeout(START_PAUSE.to_std(), login.changed()).await.is_ok();
-    }
-}
-
-fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<Snapshot> {
-    let at = clock.now();
-    let health = Health {
-        instance: instance.clone(),
-        started_at: at,
-        turned_at: at,
-        epoch: None,
-        leader: None,
-        lease_until: None,
-        destructive_from: None,
-        trouble: Some((Reason::VaultUnreachable, at)),
-        loaded: false,
-        breaker_open: false,
-    };
-    Arc::new(Snapshot { at, health, limits: Limits::default(), secrets: Arc::default() })
 }
 
 /// Tells systemd, if it is there to be told.

@@ -52,8 +52,8 @@ impl Entropy for SharedChance {
 impl Process {
     /// Starts one. Nothing of an earlier one is known to it but what lies in Vault.
     pub(super) async fn start(world: &Arc<World>, setups: &[Setup]) -> Process {
-        world.note("-- start --");
-        let left = begins(world);
+        let instance = InstanceId("sim".to_owned());
+        begins(world, &instance);
         let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let entropy: Arc<dyn Entropy> = Arc::new(SharedChance(Arc::clone(world)));
         let kv = Arc::new(SimVault { world: Arc::clone(world) });
@@ -68,8 +68,6 @@ impl Process {
         let (leader_in, led_by) = watch::channel(None);
         let (commands, commands_in) = mpsc::channel(16);
         let (reloads, reloads_in) = mpsc::channel(1);
-        let instance = InstanceId("sim".to_owned());
-        left.give_up(&mut SimAudit(Arc::clone(world)), &instance, clock.now());
         let epoch_seen = Arc::new(AtomicU64::new(0));
         let metrics = Metrics::new("sim", clock.now());
         let limits = Limits::default();
@@ -149,11 +147,15 @@ impl Process {
 }
 
 /// A process has begun: what the one before owed is lost, and what it left open is answered.
-fn begins(world: &World) -> Intents {
-    let mut audit = world.audit();
-    audit.process += 1;
-    audit.owed = Owed::default();
-    audit.intents.clone()
+fn begins(world: &Arc<World>, instance: &InstanceId) {
+    world.note("-- start --");
+    let left: Intents = {
+        let mut audit = world.audit();
+        audit.process += 1;
+        audit.owed = Owed::default();
+        audit.intents.clone()
+    };
+    left.give_up(&mut SimAudit(Arc::clone(world)), instance, world.clock.now());
 }
 
 fn managed(world: &Arc<World>, setup: &Setup) -> Managed {
