@@ -147,8 +147,10 @@ pub struct DaemonConfig {
 /// How much may happen at the same time. See the constants of this module for the reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Effects in flight in total.
+    /// Effects in flight in total; a quarter of them is kept free for emergencies.
     pub effects: u32,
+    /// Secrets that are worked on at once; a quarter of them is kept free for emergencies.
+    pub walks: u32,
     /// Effects in flight for one target.
     pub per_target: u32,
     /// Effects in flight at one issuer.
@@ -167,6 +169,7 @@ impl Default for Limits {
         let Budget { moving_max, emergency_reserve, .. } = Budget::default();
         Limits {
             effects: 64,
+            walks: 64,
             per_target: 1,
             per_issuer: 4,
             rotations: moving_max,
@@ -336,6 +339,7 @@ pub(super) fn limits(s: &Section<'_>) -> Limits {
     // More in flight than this only queues in Vault's log, or exhausts descriptors.
     let limits = Limits {
         effects: number("effects", defaults.effects, 1024),
+        walks: number("walks", defaults.walks, 1024),
         per_target: number("per_target", defaults.per_target, 64),
         per_issuer: number("per_issuer", defaults.per_issuer, 64),
         rotations: number("rotations", defaults.rotations, 10_000),

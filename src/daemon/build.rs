@@ -46,9 +46,12 @@ pub(super) fn all(config: &Config, context: &Context) -> Result<Built, Vec<Fault
 pub(super) fn limits(config: &Config) -> Limits {
     let ttl = config.daemon.lease_ttl;
     let effects = usize::try_from(config.limits.effects).unwrap_or(usize::MAX);
+    let walks = usize::try_from(config.limits.walks).unwrap_or(usize::MAX);
     Limits {
-        walks: (effects - effects / 4).max(1),
-        emergency_walks: (effects / 4).max(1),
+        walks: (walks - walks / 4).max(1),
+        emergency_walks: (walks / 4).max(1),
+        effects,
+        emergency_effects: effects / 4,
         per_target: usize::try_from(config.limits.per_target).unwrap_or(1),
         per_issuer: usize::try_from(config.limits.per_issuer).unwrap_or(1),
         effect_timeout: Span(ttl.0 / 2).min(EFFECT_TIMEOUT_MAX),

@@ -91,12 +91,14 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it says that the secret is exposed.
+    pub fn is_emergency(&self) -> bool {
+        matches!(self, Command::Rotate { emergency: true, .. } | Command::Expose { .. })
+    }
+
     /// Whether it goes ahead of others that wait for the same secret.
     pub fn is_urgent(&self) -> bool {
-        matches!(
-            self,
-            Command::Rotate { emergency: true, .. } | Command::Expose { .. } | Command::Hold { .. }
-        )
+        self.is_emergency() || matches!(self, Command::Hold { .. })
     }
 
     /// The secret it is about.

@@ -7,14 +7,18 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::driver::error::DriverError;
 use crate::driver::issuer::{Minted, Probe, Tag};
 use crate::driver::target::{Given, Nonce, Order};
+use crate::engine::limits::Host;
 use crate::engine::managed::{Managed, ManagedTarget};
+use crate::engine::reach::{self, Caller, Failed};
 use crate::engine::tags;
 use crate::engine::world::World;
-use crate::model::failure::{Class, Failure};
-use crate::model::id::{Generation, KeyId, SecretName, TargetName, VersionId};
+use crate::model::failure::Class;
+use crate::model::id::{KeyId, SecretName, TargetName, VersionId};
 use crate::model::material::Material;
 use crate::model::reason::Reason;
 use crate::model::target::Observation;
@@ -41,32 +45,6 @@ pub(super) struct Executed {
 #[derive(Default)]
 pub(super) struct Materials {
     saved: BTreeMap<VersionId, Arc<Saved>>,
-}
-
-/// Why an effect did not succeed: the failure and its text.
-struct Failed {
-    failure: Failure,
-    text: String,
-    /// The generation that a target has, if that is why.
-    ahead: Option<Generation>,
-}
-
-impl From<DriverError> for Failed {
-    fn from(error: DriverError) -> Failed {
-        Failed { failure: error.failure(), ahead: error.ahead, text: error.text }
-    }
-}
-
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Failed {
-        Failed { failure: error.failure(), text: error.to_string(), ahead: None }
-    }
-}
-
-impl Failed {
-    fn new(class: Class, reason: Reason, text: impl Into<String>) -> Failed {
-        Failed { failure: Failure { class, reason }, text: text.into(), ahead: None }
-    }
 }
 
 impl Materials {
@@ -102,6 +80,10 @@ pub(super) struct Execution<'a> {
     pub(super) record: &'a Record,
     pub(super) rotation: &'a Rotation,
     pub(super) materials: &'a BTreeMap<VersionId, Arc<Saved>>,
+    /// Set as soon as an emergency of this secret waits for the walk.
+    pub(super) hurry: &'a CancellationToken,
+    /// Set as soon as the rotation could go on, were it not for targets that have not answered.
+    pub(super) others_done: &'a CancellationToken,
 }
 
 impl Materials {
@@ -146,7 +128,24 @@ impl Execution<'_> {
     /// Carries out one effect. It always ends, and always with an outcome.
     pub(super) async fn execute(&self, effect: &Effect) -> (Executed, Option<(VersionId, Saved)>) {
         let mut fresh = None;
-        let result = self.carry_out(effect, &mut fresh).await;
+        let carried_out = self.carry_out(effect, &mut fresh);
+        let result = match effect {
+            // Asked or told again, these do no harm.
+            Effect::List | Effect::Probe { .. } => {
+                reach::cut_short(self.world, self.hurry.cancelled(), carried_out).await
+            }
+            Effect::Push { .. } | Effect::Observe { .. } => {
+                let waited_for = async {
+                    tokio::select! {
+                        biased;
+                        () = self.hurry.cancelled() => {}
+                        () = self.others_done.cancelled() => {}
+                    }
+                };
+                reach::cut_short(self.world, waited_for, carried_out).await
+            }
+            _ => carried_out.await,
+        };
         let executed = match result {
             Ok(happening) => Executed { happening, text: None },
             Err(Failed { failure, text, ahead }) => {
@@ -206,7 +205,8 @@ impl Execution<'_> {
                 Ok(Happening::Terminated { version: *version })
             }
             Effect::Forget { version } => {
-                self.world.store.forget_material(&self.managed.name, *version).await?;
+                let forget = self.world.store.forget_material(&self.managed.name, *version);
+                self.world.keep(self.caller(), forget).await?;
                 Ok(Happening::Forgotten { version: *version })
             }
         }
@@ -232,7 +232,8 @@ impl Execution<'_> {
             .map_err(|reason| Failed::new(Class::Transient, reason, "the value made is not fit"))?;
         let saved = Saved { rotation: self.rotation.id.clone(), key: None, material };
         let name = &self.managed.name;
-        match self.world.store.put_material(name, version, &saved).await? {
+        let put = self.world.store.put_material(name, version, &saved);
+        match self.world.keep(self.caller(), put).await? {
             Placed::Written => {
                 let staged = self.staged(version, &saved);
                 *fresh = Some((version, saved));
@@ -284,7 +285,8 @@ impl Execution<'_> {
         version: VersionId,
         fresh: &mut Option<(VersionId, Saved)>,
     ) -> Result<Happening, Failed> {
-        match self.world.store.material(&self.managed.name, version).await? {
+        let read = self.world.store.material(&self.managed.name, version);
+        match self.world.keep(self.caller(), read).await? {
             Some(saved) if saved.rotation == self.rotation.id => {
                 let staged = self.staged(version, &saved);
                 *fresh = Some((version, saved));
@@ -416,11 +418,15 @@ impl Execution<'_> {
 
     // ------------------------------------------------------------ lanes and time-outs
 
+    fn caller(&self) -> Caller<'_> {
+        Caller { lane: self.rotation.lane, hurry: self.hurry }
+    }
+
     async fn at_issuer<T>(
         &self,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, Failed> {
-        self.bounded(&self.managed.issuer_lane, self.world.limits.per_issuer, call).await
+        self.world.call(self.caller(), Host::Issuer(&self.managed.issuer_lane), call).await
     }
 
     async fn at_target<T>(
@@ -428,30 +434,7 @@ impl Execution<'_> {
         target: &ManagedTarget,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, Failed> {
-        self.bounded(&target.lane, self.world.limits.per_target, call).await
-    }
-
-    async fn bounded<T>(
-        &self,
-        lane: &str,
-        places: usize,
-        call: impl Future<Output = Result<T, DriverError>>,
-    ) -> Result<T, Failed> {
-        let _place = self.world.places.at(self.rotation.lane, lane, places).await;
-        let limit = self.world.limits.effect_timeout;
-        // The wait for a place may have been long: nothing starts under a lease that has run down.
-        self.world.gate.leads_for(limit).map_err(|shut| Failed {
-            failure: shut.failure(),
-            text: shut.to_string(),
-            ahead: None,
-        })?;
-        match tokio::time::timeout(limit.to_std(), call).await {
-            Ok(result) => Ok(result?),
-            Err(_) => {
-                let text = format!("no answer within {limit}");
-                Err(Failed::new(Class::Ambiguous, Reason::TimedOut, text))
-            }
-        }
+        self.world.call(self.caller(), Host::Target(&target.lane), call).await
     }
 }
 

@@ -132,11 +132,33 @@ impl Gate {
         Ok(())
     }
 
-    /// For how much longer destructive effects wait after a takeover; none if they need not.
-    pub fn takeover_wait(&self) -> Option<Span> {
-        let leadership = self.leadership.borrow().ok()?;
-        let wait = leadership.destructive_from.since(self.clock.steady());
-        (wait > Span::ZERO).then_some(wait)
+    /// What stands against a destructive effect for now: a takeover that is too fresh, or a hold.
+    /// Asked before its intent is written, so that none is written in vain.
+    pub fn stands_against(&self, record: &Record, effect: &Effect) -> Option<Shut> {
+        let rotation = &record.rotation;
+        if !rotation.is_destructive(effect) {
+            return None;
+        }
+        let leadership = self.leadership.borrow().ok();
+        let wait = leadership.map(|l| l.destructive_from.since(self.clock.steady()));
+        if let Some(wait) = wait.filter(|wait| *wait > Span::ZERO) {
+            return Some(Shut::TakeoverWait(wait));
+        }
+        let now = self.clock.now();
+        let bound = rotation.hold.as_ref().is_some_and(|h| h.binds(rotation.lane, now));
+        // An orphan is nobody's version: no hold speaks of it.
+        (bound && !matches!(effect, Effect::Sweep { .. })).then_some(Shut::Held)
+    }
+
+    /// Lets one question through that is about no rotation yet. It leaves nothing behind, so there
+    /// is no line about it.
+    ///
+    /// # Errors
+    /// [`Shut`]; nothing must be asked.
+    pub fn ask(&self) -> Result<(), Shut> {
+        self.leads_for(self.effect_timeout)?;
+        self.boundary.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Lets one effect through. Its intent must have been saved.
@@ -144,20 +166,11 @@ impl Gate {
     /// # Errors
     /// [`Shut`]; the effect must not be executed.
     pub async fn pass(&self, record: &Record, effect: &Effect) -> Result<Permit, Shut> {
-        let leadership = self.leads_for(self.effect_timeout)?;
-        let now = self.clock.now();
-        let began = self.clock.steady();
-        if record.rotation.is_destructive(effect) {
-            if began < leadership.destructive_from {
-                return Err(Shut::TakeoverWait(leadership.destructive_from.since(began)));
-            }
-            let rotation = &record.rotation;
-            let bound = rotation.hold.as_ref().is_some_and(|h| h.binds(rotation.lane, now));
-            // An orphan is nobody's version: no hold speaks of it.
-            if bound && !matches!(effect, Effect::Sweep { .. }) {
-                return Err(Shut::Held);
-            }
+        self.leads_for(self.effect_timeout)?;
+        if let Some(shut) = self.stands_against(record, effect) {
+            return Err(shut);
         }
+        let began = self.clock.steady();
         let boundary = self.boundary.fetch_add(1, Ordering::Relaxed) + 1;
         // Asking leaves nothing behind: ten thousand idle secrets would fill the chain with it.
         if !effect.only_asks() {

@@ -7,7 +7,7 @@ use tokio::task::{Id, JoinError};
 
 use crate::engine::Engine;
 use crate::engine::command::{Command, Envelope, Refusal, RefusalKind};
-use crate::engine::ledger::{self, COMMANDS_MAX, Entry};
+use crate::engine::ledger::{self, COMMANDS_MAX, Entry, Turn, URGENT_COMMANDS_MAX};
 use crate::engine::managed::{Managed, ManagedTarget};
 use crate::engine::walk::{Progress, Standing, Task, Walked};
 use crate::model::id::{SecretName, TargetName};
@@ -18,15 +18,24 @@ use crate::plan::breaker::Went;
 use crate::plan::{self, Ask};
 use crate::rotation::phase::{Outcome, Phase};
 
+/// How soon a secret is looked at again whose walk has changed nothing and says that there is
+/// something to do at once: nothing goes round hot, whatever two rules make of one record.
+const STILL_PAUSE: Span = Span::from_secs(1);
+
 impl Engine {
     pub(super) fn walked(&mut self, joined: Result<(Id, Walked), JoinError>) {
         let now = self.world.clock.now();
+        // What it said on its way is older than where it left the secret.
+        while let Ok(progress) = self.progress.1.try_recv() {
+            self.progressed(progress);
+        }
         let (id, walked) = match joined {
             Ok((id, walked)) => (id, Some(walked)),
             Err(error) => (error.id(), None),
         };
         let Some(at) = self.under_way.iter().position(|(task, _)| *task == id) else { return };
         let (_, name) = self.under_way.swap_remove(at);
+        self.lanes.arrived();
         // A panic is a defect. The guards it held are free and the record says what was ordered,
         // so it is read again like after a crash.
         let (standing, failures) = match walked {
@@ -44,11 +53,14 @@ impl Engine {
         }
         self.note_outcome(&name, &standing, now);
         let Some(entry) = self.ledger.get_mut(&name) else { return };
-        entry.busy = false;
+        entry.turn = Turn::Idle;
+        entry.starting = None;
+        let before = entry.durable.as_ref().map(|stored| stored.revision);
         entry.settle(standing, failures);
         if std::mem::take(&mut entry.reloaded) {
             entry.look_again(now);
         }
+        let moved = entry.durable.as_ref().map(|stored| stored.revision) != before;
         let waiting = entry.commands.pop_front();
         self.ledger.count(&name);
         self.recognise(&name);
@@ -56,7 +68,7 @@ impl Engine {
         self.changed.insert(name.clone());
         match waiting {
             Some(envelope) => self.dispatch(name, envelope),
-            None => self.schedule(&name, now),
+            None => self.schedule(&name, now, if moved { Span(1) } else { STILL_PAUSE }),
         }
     }
 
@@ -81,7 +93,7 @@ impl Engine {
 
     pub(super) fn progressed(&mut self, progress: Progress) {
         let Progress { name, stored, durable } = progress;
-        if let Some(entry) = self.ledger.get_mut(&name).filter(|entry| entry.busy) {
+        if let Some(entry) = self.ledger.get_mut(&name).filter(|entry| entry.is_busy()) {
             if durable {
                 entry.durable = Some(stored.clone());
             }
@@ -134,7 +146,7 @@ impl Engine {
                 };
                 Some((RefusalKind::Unavailable, reason, text))
             }
-            Some(entry) if entry.commands.len() >= COMMANDS_MAX => Some((
+            Some(entry) if entry.commands.len() >= commands_max(&envelope.command) => Some((
                 RefusalKind::Unavailable,
                 Reason::Busy,
                 "too many commands wait for this secret",
@@ -146,29 +158,72 @@ impl Engine {
             let _ = envelope.reply.send(Err(Refusal { kind, reason, possible_at: None, text }));
             return;
         }
-        match self.ledger.get_mut(&name) {
-            Some(entry) if entry.busy && envelope.command.is_urgent() => {
-                entry.commands.push_front(envelope);
+        self.take_on(name, envelope);
+    }
+
+    /// Has a command carried out as soon as it can be. An emergency does not wait behind what the
+    /// secret itself was to do: what is queued steps back, and what is under way comes to its
+    /// record and makes way.
+    fn take_on(&mut self, name: SecretName, envelope: Envelope) {
+        let Some(entry) = self.ledger.get_mut(&name) else { return };
+        let urgent = envelope.command.is_urgent();
+        match &entry.turn {
+            Turn::Idle => return self.dispatch(name, envelope),
+            Turn::Queued { task, .. } if urgent && !task.is_urgent() => {
+                let turn = std::mem::replace(&mut entry.turn, Turn::Idle);
+                entry.starting = None;
+                if let Turn::Queued { ticket, task } = turn {
+                    self.lanes.leave(ticket);
+                    if let Task::Command(other) = task {
+                        entry.commands.push_front(other);
+                    }
+                }
+                return self.dispatch(name, envelope);
             }
-            Some(entry) if entry.busy => entry.commands.push_back(envelope),
-            _ => self.dispatch(name, envelope),
+            Turn::Walking { lane: Lane::Routine, hurry } if envelope.command.is_emergency() => {
+                hurry.cancel();
+            }
+            Turn::Queued { .. } | Turn::Walking { .. } => {}
         }
+        let ahead = entry.commands.iter().take_while(|other| other.command.is_urgent()).count();
+        let at = if urgent { ahead } else { entry.commands.len() };
+        entry.commands.insert(at, envelope);
     }
 
     fn dispatch(&mut self, name: SecretName, envelope: Envelope) {
-        let emergency = matches!(
-            envelope.command,
-            Command::Rotate { emergency: true, .. } | Command::Expose { .. }
-        );
+        let emergency = envelope.command.is_emergency();
         if matches!(envelope.command, Command::Rotate { emergency: false, .. })
             && let Err(refusal) = self.may_start_by_hand(&name)
         {
             let _ = envelope.reply.send(Err(refusal));
             let now = self.world.clock.now();
-            return self.schedule(&name, now);
+            return self.schedule(&name, now, Span(1));
         }
         let lane = if emergency { Lane::Emergency } else { self.lane_of(&name) };
         self.walk(&name, lane, Task::Command(envelope));
+    }
+
+    /// A secret has left the config while it waited for its place: nothing is done with it, and
+    /// whoever asked for something is told.
+    pub(super) fn left(&mut self, name: &SecretName, task: Task) {
+        self.lanes.arrived();
+        let Some(entry) = self.ledger.get_mut(name) else { return };
+        entry.starting = None;
+        let waiting = std::mem::take(&mut entry.commands);
+        let asked = match task {
+            Task::Command(envelope) => Some(envelope),
+            Task::Start(_) | Task::GoOn | Task::Mark => None,
+        };
+        for envelope in asked.into_iter().chain(waiting) {
+            let text = format!("{name}: the secret has left the config");
+            let (kind, reason) = (RefusalKind::Conflict, Reason::Unmanaged);
+            let refusal = Refusal { kind, reason, possible_at: None, text };
+            let _ = envelope.reply.send(Err(refusal));
+        }
+        let now = self.world.clock.now();
+        self.note_marks(name, now);
+        self.ledger.count(name);
+        self.changed.insert(name.clone());
     }
 
     fn lane_of(&self, name: &SecretName) -> Lane {
@@ -199,7 +254,7 @@ impl Engine {
             {
                 entry.managed = None;
                 let never_was = matches!(entry.standing, Standing::Absent);
-                if never_was && !entry.busy {
+                if never_was && !entry.is_busy() {
                     self.ledger.remove(&name);
                 }
                 self.changed.insert(name);
@@ -216,7 +271,7 @@ impl Engine {
                     }
                     entry.managed = Some(new);
                     // A walk that is under way goes on under the terms it set out with.
-                    entry.reloaded = entry.busy;
+                    entry.reloaded = entry.is_busy();
                     entry.look_again(now);
                 }
                 None => {
@@ -260,6 +315,11 @@ fn not_now(name: &SecretName, entry: &Entry, refusal: plan::Refusal) -> Refusal 
         ),
         None => refuse(until, format!("{name}: rotation {id} is open, in its phase {phase}")),
     }
+}
+
+/// How many commands may wait before one like this is turned away.
+fn commands_max(command: &Command) -> usize {
+    COMMANDS_MAX + if command.is_urgent() { URGENT_COMMANDS_MAX } else { 0 }
 }
 
 /// Whether the reason speaks of Vault or the lease, and not of one secret.

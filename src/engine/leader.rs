@@ -14,6 +14,7 @@ use crate::model::time::{Clock, Span};
 use crate::store::audit::{AuditSink, Entry, EntryKind};
 use crate::store::lease::{Holder, Lease, Standing};
 use crate::telemetry::metrics::Metrics;
+use crate::vault::turns::{self, Urgency};
 
 /// What the keeper of the lease needs.
 pub struct Keeper {
@@ -51,7 +52,7 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
     loop {
         keeper.lease.saw(Epoch(keeper.epoch_seen.load(Ordering::Relaxed)));
         let mut in_the_way = Reason::NoLease;
-        match keeper.lease.step().await {
+        match turns::with(Urgency::Lease, keeper.lease.step()).await {
             Ok(Standing::Held { epoch }) => tracing::debug!(%epoch, "the lease is ours"),
             Ok(Standing::Waiting { holder }) => tracing::debug!(?holder, "another leads"),
             Err(error) => {
@@ -82,7 +83,7 @@ pub async fn keep(mut keeper: Keeper, stop: CancellationToken) {
         }
     }
     keeper.leadership.send_modify(|known| *known = Err(Reason::NoLease));
-    let released = keeper.lease.release().await;
+    let released = turns::with(Urgency::Lease, keeper.lease.release()).await;
     if let Err(error) = &released {
         tracing::warn!("the lease could not be given up, others wait for its end: {error}");
     }

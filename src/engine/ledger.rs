@@ -5,11 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::engine::command::Envelope;
+use crate::engine::lanes::Ticket;
 use crate::engine::managed::Managed;
 use crate::engine::opening;
 use crate::engine::snapshot::FailureView;
-use crate::engine::walk::Standing;
+use crate::engine::walk::{Standing, Task};
 use crate::model::id::{RotationId, SecretName};
 use crate::model::policy::Lane;
 use crate::model::time::{Span, Timestamp};
@@ -21,12 +24,36 @@ use crate::store::Stored;
 /// Commands that may wait for one secret: people, not programs, send them.
 pub(super) const COMMANDS_MAX: usize = 16;
 
+/// Urgent commands that may wait besides: that the secret leaked is not turned away because
+/// somebody asked for other things before.
+pub(super) const URGENT_COMMANDS_MAX: usize = 4;
+
 /// Failures that status shows for one secret.
 pub(super) const FAILURES_MAX: usize = 10;
 
 /// Waits between tries at reading a record that could not be read.
 const RELOAD_PAUSES: [Span; 6] =
     [Span(500), Span(1_000), Span(2_000), Span(5_000), Span(10_000), Span(30_000)];
+
+/// Whether a secret is being walked.
+pub(super) enum Turn {
+    /// No.
+    Idle,
+    /// As soon as there is a place.
+    Queued {
+        /// Its place in the queue.
+        ticket: Ticket,
+        /// What for.
+        task: Task,
+    },
+    /// Yes.
+    Walking {
+        /// In this lane.
+        lane: Lane,
+        /// Tells the walk that an emergency of the same secret waits for it.
+        hurry: CancellationToken,
+    },
+}
 
 /// One secret in memory.
 pub(super) struct Entry {
@@ -41,8 +68,10 @@ pub(super) struct Entry {
     pub(super) durable: Option<Stored>,
     /// The closed rotation that the breaker was told of last.
     pub(super) judged: Option<RotationId>,
-    /// A walk is under way.
-    pub(super) busy: bool,
+    /// Whether it is being walked.
+    pub(super) turn: Turn,
+    /// The lane in which a rotation is to be opened that is not in the record yet.
+    pub(super) starting: Option<Lane>,
     /// The config changed while a walk was under way, which does not know of it.
     pub(super) reloaded: bool,
     /// Commands that wait for the walk to end.
@@ -74,7 +103,8 @@ impl Entry {
             last_seen: None,
             durable: None,
             judged: None,
-            busy: false,
+            turn: Turn::Idle,
+            starting: None,
             reloaded: false,
             commands: VecDeque::new(),
             failures: VecDeque::new(),
@@ -91,6 +121,11 @@ impl Entry {
             Standing::Known { stored, .. } => Some(stored),
             _ => None,
         }
+    }
+
+    /// Whether a walk of it is under way, or waits for its place.
+    pub(super) fn is_busy(&self) -> bool {
+        !matches!(self.turn, Turn::Idle)
     }
 
     /// The lane in which its next walk runs.
@@ -157,7 +192,8 @@ impl Ledger {
         self.entries.insert(name, entry);
     }
 
-    /// Rotations on the move: routine, emergency. One that only waits in its overlap is not.
+    /// Rotations on the move: routine, emergency. One that only waits in its overlap is not; one
+    /// that is about to be opened is.
     pub(super) fn moving(&self) -> (u32, u32) {
         self.moving
     }
@@ -167,7 +203,7 @@ impl Ledger {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let rotation = entry.last_seen.as_ref().map(|stored| &stored.record.rotation);
         let moves = |r: &&Rotation| !r.is_closed() && !matches!(r.phase, Phase::Overlap { .. });
-        let now = rotation.filter(moves).map(|rotation| rotation.lane);
+        let now = rotation.filter(moves).map(|rotation| rotation.lane).or(entry.starting);
         for (lane, change) in [(entry.moving, -1), (now, 1)] {
             let count = match lane {
                 Some(Lane::Routine) => &mut self.moving.0,
@@ -177,6 +213,18 @@ impl Ledger {
             *count = count.saturating_add_signed(change);
         }
         entry.moving = now;
+    }
+
+    /// A queued secret whose turn has come, with its lane and what it is to do.
+    pub(super) fn called(&mut self, name: &SecretName) -> Option<(&mut Entry, Lane, Task)> {
+        let entry = self.entries.get_mut(name)?;
+        match std::mem::replace(&mut entry.turn, Turn::Idle) {
+            Turn::Queued { ticket, task } => Some((entry, ticket.lane(), task)),
+            turn => {
+                entry.turn = turn;
+                None
+            }
+        }
     }
 
     pub(super) fn names(&self) -> Vec<SecretName> {

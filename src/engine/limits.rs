@@ -8,6 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::policy::Lane;
 use crate::model::time::Span;
+use crate::vault::turns::{Room, Turn, Turns, Urgency};
+
+/// Effects at one target host at once in an emergency, at least: a secret has one walk, so that
+/// the generations of each target stay in order, and many leaks at once seldom spare a host.
+const EMERGENCY_PER_TARGET: usize = 4;
 
 /// The limits, as the config gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +20,12 @@ pub struct Limits {
     /// Secrets that are walked at once in the routine lane: enough to fill Vault's log sync, and
     /// no more, because beyond it only latency grows.
     pub walks: usize,
-    /// The same, kept free for emergencies.
+    /// As many more, kept free for emergencies.
     pub emergency_walks: usize,
+    /// Effects under way at once, whatever they are about: each holds a connection and memory.
+    pub effects: usize,
+    /// Of these, kept free for emergencies.
+    pub emergency_effects: usize,
     /// Effects at one target host at once, per lane: a dependent service is not to be flooded by
     /// the one that feeds it.
     pub per_target: usize,
@@ -33,6 +42,8 @@ impl Default for Limits {
         Limits {
             walks: 48,
             emergency_walks: 16,
+            effects: 64,
+            emergency_effects: 16,
             per_target: 4,
             per_issuer: 4,
             effect_timeout: Span::from_secs(8),
@@ -40,38 +51,65 @@ impl Default for Limits {
     }
 }
 
-/// The places, handed out.
+/// How urgent the work of a lane is.
+pub(super) fn urgency(lane: Lane) -> Urgency {
+    match lane {
+        Lane::Routine => Urgency::Routine,
+        Lane::Emergency => Urgency::Emergency,
+    }
+}
+
+/// Whose place it is: an issuer's, or a target host's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Host<'a> {
+    /// At an issuer.
+    Issuer(&'a str),
+    /// At a target host.
+    Target(&'a str),
+}
+
+/// The places for effects, handed out.
 pub(super) struct Places {
-    routine: Arc<Semaphore>,
-    emergency: Arc<Semaphore>,
-    lanes: Mutex<BTreeMap<(Lane, String), Arc<Semaphore>>>,
+    effects: Turns,
+    per_target: usize,
+    per_issuer: usize,
+    hosts: Mutex<BTreeMap<(Lane, String), Arc<Semaphore>>>,
 }
 
 impl Places {
     pub(super) fn new(limits: &Limits) -> Places {
         Places {
-            routine: Arc::new(Semaphore::new(limits.walks.max(1))),
-            emergency: Arc::new(Semaphore::new(limits.emergency_walks.max(1))),
-            lanes: Mutex::new(BTreeMap::new()),
+            effects: Turns::new(Room {
+                all: limits.effects,
+                for_emergencies: limits.emergency_effects,
+                for_lease: 0,
+            }),
+            per_target: limits.per_target,
+            per_issuer: limits.per_issuer,
+            hosts: Mutex::new(BTreeMap::new()),
         }
     }
 
-    /// A place for one walk.
-    pub(super) async fn walk(&self, lane: Lane) -> OwnedSemaphorePermit {
-        let places = match lane {
-            Lane::Routine => &self.routine,
-            Lane::Emergency => &self.emergency,
-        };
-        let place = Arc::clone(places).acquire_owned().await;
-        place.expect("the semaphores of Places are never closed")
+    /// A place for one effect, among all effects. To be asked for last: whoever waits elsewhere
+    /// must not keep it from others.
+    pub(super) async fn effect(&self, lane: Lane) -> Turn {
+        self.effects.take(urgency(lane)).await
     }
 
-    /// One of `places` at one issuer or target host.
-    pub(super) async fn at(&self, lane: Lane, host: &str, places: usize) -> OwnedSemaphorePermit {
+    /// A place at one issuer or target host. Each lane has its own there: what hangs in one does
+    /// not hold up the other.
+    pub(super) async fn at(&self, lane: Lane, host: Host<'_>) -> OwnedSemaphorePermit {
+        let (key, places) = match (host, lane) {
+            (Host::Issuer(host), _) => (format!("issuer {host}"), self.per_issuer),
+            (Host::Target(host), Lane::Routine) => (format!("target {host}"), self.per_target),
+            (Host::Target(host), Lane::Emergency) => {
+                (format!("target {host}"), self.per_target.max(EMERGENCY_PER_TARGET))
+            }
+        };
         let places = {
-            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             let fresh = || Arc::new(Semaphore::new(places.max(1)));
-            Arc::clone(lanes.entry((lane, host.to_owned())).or_insert_with(fresh))
+            Arc::clone(hosts.entry((lane, key)).or_insert_with(fresh))
         };
         let place = places.acquire_owned().await;
         place.expect("the semaphores of Places are never closed")

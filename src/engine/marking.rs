@@ -65,7 +65,7 @@ impl Engine {
         while self.marking.next().is_some_and(|at| at <= now) {
             let Some((_, name)) = self.marking.due.first().cloned() else { return };
             self.marking.remove(&name);
-            let free = self.ledger.get(&name).is_some_and(|entry| !entry.busy);
+            let free = self.ledger.get(&name).is_some_and(|entry| !entry.is_busy());
             if free {
                 self.walk(&name, Lane::Routine, Task::Mark);
                 self.marking.under_way = Some(name);

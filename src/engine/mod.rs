@@ -21,6 +21,7 @@ mod execute;
 mod expose;
 pub mod gate;
 mod incoming;
+mod lanes;
 pub mod leader;
 mod ledger;
 pub mod limits;
@@ -28,6 +29,8 @@ mod loading;
 pub mod managed;
 mod marking;
 mod opening;
+mod perform;
+mod reach;
 pub mod recognition;
 mod recollect;
 pub mod scan;
@@ -49,13 +52,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::command::Envelope;
 use crate::engine::gate::{Gate, Leadership, Posts};
-use crate::engine::ledger::{Entry, Ledger};
-use crate::engine::limits::{Limits, Places};
+use crate::engine::lanes::Lanes;
+use crate::engine::ledger::{Entry, Ledger, Turn};
+use crate::engine::limits::{Limits, Places, urgency};
 use crate::engine::managed::Managed;
 use crate::engine::marking::Marking;
 use crate::engine::recognition::{Recogniser, Settings};
 use crate::engine::snapshot::{Health, SecretView, Snapshot};
-use crate::engine::walk::{Progress, Standing, Task, Walk, Walked};
+use crate::engine::walk::{Progress, Signals, Standing, Task, Walk, Walked};
 use crate::engine::world::World;
 use crate::model::fingerprint::FingerprintKey;
 use crate::model::id::{InstanceId, SecretName};
@@ -69,6 +73,7 @@ use crate::store::Store;
 use crate::store::audit::AuditSink;
 use crate::store::lease::Holder;
 use crate::telemetry::metrics::Metrics;
+use crate::vault::turns;
 
 /// The longest the loop sleeps: it must show that it lives, and a clock that was set is noticed
 /// within this time.
@@ -135,6 +140,7 @@ pub struct Doors {
 pub struct Engine {
     world: Arc<World>,
     ledger: Ledger,
+    lanes: Lanes,
     walks: JoinSet<Walked>,
     /// Whose walk each task is, for the one that breaks off.
     under_way: Vec<(tokio::task::Id, SecretName)>,
@@ -165,6 +171,7 @@ impl Engine {
         let places = Places::new(&parts.limits);
         let fingerprints = Arc::new(parts.fingerprints);
         parts.recogniser.begin(Arc::clone(&fingerprints), parts.recognition.clone());
+        let lanes = Lanes::new(&parts.limits);
         let world = World {
             store: parts.store,
             clock: parts.clock,
@@ -181,6 +188,7 @@ impl Engine {
         let mut engine = Engine {
             world: Arc::new(world),
             ledger: Ledger::default(),
+            lanes,
             walks: JoinSet::new(),
             under_way: Vec::new(),
             progress: mpsc::unbounded_channel(),
@@ -241,14 +249,15 @@ impl Engine {
                 };
             }
             self.turn();
+            self.set_off();
             self.publish(&doors.snapshots);
             let pause = self.pause(next_load);
             tokio::select! {
                 biased;
                 () = doors.stop.cancelled() => break,
                 Some(walked) = self.walks.join_next_with_id() => self.walked(walked),
-                Some(progress) = self.progress.1.recv() => self.progressed(progress),
                 Some(envelope) = doors.commands.recv() => self.command(envelope),
+                Some(progress) = self.progress.1.recv() => self.progressed(progress),
                 Some(managed) = doors.reloads.recv() => self.reload(managed),
                 () = tokio::time::sleep(pause.to_std()) => {}
             }
@@ -328,7 +337,7 @@ impl Engine {
         let facts: Vec<_> = due
             .iter()
             .filter_map(|name| {
-                let entry = self.ledger.get(name).filter(|entry| !entry.busy)?;
+                let entry = self.ledger.get(name).filter(|entry| !entry.is_busy())?;
                 Some(ledger::facts(name, entry, entry.managed.as_deref()?))
             })
             .collect();
@@ -345,7 +354,7 @@ impl Engine {
 
     fn set_out(&mut self, name: &SecretName, start: Option<Start>, now: Timestamp) {
         let Some(entry) = self.ledger.get(name) else { return };
-        if entry.busy || entry.managed.is_none() {
+        if entry.is_busy() || entry.managed.is_none() {
             return;
         }
         let unread = matches!(entry.standing, Standing::Unknown { .. });
@@ -364,32 +373,51 @@ impl Engine {
                 let lane = entry.lane();
                 self.walk(name, lane, Task::GoOn);
             }
-            None => self.schedule(name, now),
+            None => self.schedule(name, now, Span(1)),
         }
     }
 
+    /// Queues a walk for a secret that has none.
     fn walk(&mut self, name: &SecretName, lane: Lane, task: Task) {
         let Some(entry) = self.ledger.get_mut(name) else { return };
-        let Some(managed) = entry.managed.clone() else { return };
-        entry.busy = true;
-        let known = entry.known().cloned();
+        entry.starting = task.opens();
+        let ticket = self.lanes.join(lane, name.clone());
+        entry.turn = Turn::Queued { ticket, task };
+        self.ledger.count(name);
         self.changed.insert(name.clone());
-        let durable = entry.durable.clone();
-        let walk = Walk::new(Arc::clone(&self.world), managed, self.progress.0.clone(), durable);
-        let task = self.walks.spawn(walk.run(known, lane, task));
-        self.under_way.push((task.id(), name.clone()));
     }
 
-    /// Sets when a secret is to be looked at again.
-    fn schedule(&mut self, name: &SecretName, now: Timestamp) {
+    /// Starts the walks there are places for, the most urgent first.
+    fn set_off(&mut self) {
+        while let Some(name) = self.lanes.next() {
+            let Some((entry, lane, task)) = self.ledger.called(&name) else {
+                self.lanes.arrived();
+                continue;
+            };
+            let Some(managed) = entry.managed.clone() else {
+                self.left(&name, task);
+                continue;
+            };
+            let hurry = CancellationToken::new();
+            entry.turn = Turn::Walking { lane, hurry: hurry.clone() };
+            let (known, durable) = (entry.known().cloned(), entry.durable.clone());
+            let signals = Signals { progress: self.progress.0.clone(), hurry };
+            let walk = Walk::new(Arc::clone(&self.world), managed, signals, durable);
+            let walk = turns::with(urgency(lane), walk.run(known, task));
+            let task = self.walks.spawn(walk);
+            self.under_way.push((task.id(), name));
+        }
+    }
+
+    /// Sets when a secret is to be looked at again: if at once, then after this pause.
+    fn schedule(&mut self, name: &SecretName, now: Timestamp, pause: Span) {
         let Some(entry) = self.ledger.get(name) else { return };
         let planned = entry.managed.as_deref().and_then(|managed| {
             let facts = ledger::facts(name, entry, managed);
             plan::next_wake(&facts, &self.plan_limits(), now)
         });
         let at = entry.next_look(now).into_iter().chain(planned).min();
-        // A moment that has passed is looked at on the next turn, never within this one.
-        self.ledger.wake_at(name, at.map(|at| at.max(now + Span(1))));
+        self.ledger.wake_at(name, at.map(|at| if at > now { at } else { now + pause }));
     }
 
     fn pause(&self, next_load: Option<Timestamp>) -> Span {

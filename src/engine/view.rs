@@ -103,7 +103,7 @@ fn waiting(
             needs_human: Some(Reason::ForeignValue),
             remedy: Some(format!("rotord adopt {name} < VALUE, or remove it and restart rotord")),
         },
-        Standing::Known { .. } if entry.busy => plain("under way"),
+        Standing::Known { .. } if entry.is_busy() => plain("under way"),
         Standing::Known { wait, .. } => known(name, wait, rotation, now),
     }
 }

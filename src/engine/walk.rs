@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::error::DriverError;
 use crate::driver::issuer::Mark;
 use crate::engine::command::{Command, Envelope, Resolution};
-use crate::engine::execute::{Executed, Execution, Materials};
-use crate::engine::gate::{Permit, Shut};
+use crate::engine::execute::Materials;
+use crate::engine::gate::Shut;
 use crate::engine::managed::Managed;
 use crate::engine::recollect::learn_keys;
 use crate::engine::snapshot::FailureView;
@@ -24,18 +24,21 @@ use crate::model::id::{SecretName, TargetName};
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::target::TargetTerms;
-use crate::model::time::Timestamp;
+use crate::model::time::Span;
 use crate::plan::Start;
 use crate::rotation::apply::apply;
 use crate::rotation::decide::{Next, Wait, Why, decide};
-use crate::rotation::effect::Effect;
 use crate::rotation::event::{Event, Happening};
 use crate::rotation::phase::Phase;
 use crate::store::{StoreError, Stored};
+use crate::vault::turns::{self, Urgency};
 
 /// Steps after which a walk yields its place even if it could go on: no secret may keep the
 /// others waiting for ever, whatever its record says.
 const STEPS_MAX: usize = 200;
+
+/// How long a walk that has taken that many steps leaves its secret alone: nothing goes round hot.
+const YIELD_PAUSE: Span = Span::from_secs(1);
 
 /// What a walk is started for.
 pub(super) enum Task {
@@ -50,6 +53,28 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// Whether it is more than routine: a leak, or a hold.
+    pub(super) fn is_urgent(&self) -> bool {
+        match self {
+            Task::Start(start) => start.lane == Lane::Emergency,
+            Task::Command(envelope) => envelope.command.is_urgent(),
+            Task::GoOn | Task::Mark => false,
+        }
+    }
+
+    /// The lane of the rotation that it opens, if it opens one.
+    pub(super) fn opens(&self) -> Option<Lane> {
+        match self {
+            Task::Start(start) => Some(start.lane),
+            Task::Command(envelope) => match &envelope.command {
+                urgent if urgent.is_emergency() => Some(Lane::Emergency),
+                Command::Rotate { .. } => Some(Lane::Routine),
+                _ => None,
+            },
+            Task::GoOn | Task::Mark => None,
+        }
+    }
+
     /// Whether a person says with it that what lies in Vault counts, whatever was known before.
     fn takes_it_as_it_is(&self) -> bool {
         let Task::Command(envelope) = self else { return false };
@@ -89,11 +114,18 @@ pub(super) struct Progress {
     pub(super) durable: bool,
 }
 
+/// What a walk tells the engine, and the engine it, on the way.
+pub(super) struct Signals {
+    pub(super) progress: mpsc::UnboundedSender<Progress>,
+    /// An emergency of the same secret waits for the walk to end.
+    pub(super) hurry: CancellationToken,
+}
+
 /// One secret under way.
 pub(super) struct Walk {
     pub(super) world: Arc<World>,
     pub(super) managed: Arc<Managed>,
-    pub(super) progress: mpsc::UnboundedSender<Progress>,
+    pub(super) signals: Signals,
     pub(super) failures: Vec<FailureView>,
     /// The record as this process last read or wrote it.
     durable: Option<Stored>,
@@ -128,14 +160,14 @@ impl Walk {
     pub(super) fn new(
         world: Arc<World>,
         managed: Arc<Managed>,
-        progress: mpsc::UnboundedSender<Progress>,
+        signals: Signals,
         durable: Option<Stored>,
     ) -> Walk {
         let materials = Materials::default();
         Walk {
             world,
             managed,
-            progress,
+            signals,
             failures: Vec::new(),
             durable,
             materials,
@@ -145,10 +177,8 @@ impl Walk {
     }
 
     /// Runs to the next wait. `known` is the record as the last walk left it.
-    pub(super) async fn run(mut self, known: Option<Stored>, lane: Lane, task: Task) -> Walked {
-        let world = Arc::clone(&self.world);
-        let _place = world.places.walk(lane).await;
-        if world.is_stopping() {
+    pub(super) async fn run(mut self, known: Option<Stored>, task: Task) -> Walked {
+        if self.world.is_stopping() {
             let text = "the process is ending".to_owned();
             let standing = Standing::Unknown { reason: Reason::NoLease, text };
             return Walked { standing, failures: self.failures };
@@ -233,8 +263,8 @@ impl Walk {
     /// Decide, do, record, until there is something to wait for.
     async fn go_on(&mut self, stored: &mut Stored) -> Result<Wait, Broken> {
         for _ in 0..STEPS_MAX {
-            if self.world.is_stopping() {
-                break;
+            if self.world.is_stopping() || self.signals.hurry.is_cancelled() {
+                return self.make_way(stored).await;
             }
             let now = self.world.clock.now();
             match decide(&stored.record.rotation, now) {
@@ -252,101 +282,16 @@ impl Walk {
             }
         }
         self.save(stored).await?;
+        let until = self.world.clock.now() + YIELD_PAUSE;
+        Ok(Wait { until: Some(until), why: Why::Propagation, needs_human: None })
+    }
+
+    /// Comes to the record and goes no further: the process is ending, or an emergency of this
+    /// secret waits for that.
+    async fn make_way(&mut self, stored: &mut Stored) -> Result<Wait, Broken> {
+        turns::with(Urgency::Emergency, self.save(stored)).await?;
         let now = self.world.clock.now();
         Ok(Wait { until: Some(now), why: Why::Propagation, needs_human: None })
-    }
-
-    /// Orders the effects and takes in what becomes of them. Answers a wait if none of them may
-    /// start yet.
-    async fn perform(
-        &mut self,
-        stored: &mut Stored,
-        mut effects: Vec<Effect>,
-    ) -> Result<Option<Wait>, Broken> {
-        let at = self.world.clock.now();
-        if let Some(wait) = self.world.gate.takeover_wait() {
-            effects.retain(|effect| !stored.record.rotation.is_destructive(effect));
-            if effects.is_empty() {
-                let why = Why::Retry { reason: Reason::NoLease };
-                return Ok(Some(Wait { until: Some(at + wait), why, needs_human: None }));
-            }
-        }
-        let name = self.managed.name.clone();
-        self.materials.prepare(&self.world, &stored.record.rotation, &name, &effects).await?;
-        let needs_intent = effects.iter().any(Effect::needs_intent);
-        if needs_intent {
-            let what = Happening::Intended { effects: effects.clone() };
-            self.take(stored, Event { at, what })?;
-            self.save(stored).await?;
-        }
-        // Fetched before the gate, which is to be the last thing before the effects themselves: an
-        // intent line whose effect then cannot start would never get its outcome.
-        let rotation = &stored.record.rotation;
-        self.materials.prepare(&self.world, rotation, &self.managed.name, &effects).await?;
-        let mut passed: Vec<(Effect, Permit)> = Vec::new();
-        let mut later: Option<Timestamp> = None;
-        for effect in effects {
-            match self.world.gate.pass(&stored.record, &effect).await {
-                Ok(permit) => passed.push((effect, permit)),
-                Err(Shut::TakeoverWait(wait)) => later = Some(at + wait),
-                Err(Shut::Held) => later = later.or(Some(at)),
-                Err(shut) if passed.is_empty() => return Err(shut.into()),
-                // Those that were announced are carried out; the rest meets the gate again.
-                Err(_) => break,
-            }
-        }
-        if passed.is_empty() {
-            let why = Why::Retry { reason: Reason::NoLease };
-            return Ok(Some(Wait { until: later, why, needs_human: None }));
-        }
-        self.execute(stored, passed).await?;
-        Ok(None)
-    }
-
-    async fn execute(
-        &mut self,
-        stored: &mut Stored,
-        passed: Vec<(Effect, Permit)>,
-    ) -> Result<(), Broken> {
-        let world = Arc::clone(&self.world);
-        let managed = Arc::clone(&self.managed);
-        let effects: Vec<Effect> = passed.iter().map(|(effect, _)| effect.clone()).collect();
-        let record = &stored.record;
-        let (rotation, materials) = (&record.rotation, self.materials.saved());
-        let execution = Execution { world: &world, managed: &managed, record, rotation, materials };
-        let executed = join_all(effects.iter().map(|effect| execution.execute(effect))).await;
-        let mut result = Ok(());
-        for ((effect, permit), (executed, fresh)) in passed.into_iter().zip(executed) {
-            if let Some((version, saved)) = fresh {
-                self.materials.put(version, Arc::new(saved));
-            }
-            // Every outcome is taken in, whatever became of another.
-            let taken = self.take_outcome(stored, effect, permit, executed).await;
-            result = result.and(taken);
-        }
-        self.publish(stored);
-        result
-    }
-
-    async fn take_outcome(
-        &mut self,
-        stored: &mut Stored,
-        effect: Effect,
-        permit: Permit,
-        executed: Executed,
-    ) -> Result<(), Broken> {
-        let failure = executed.happening.failure();
-        let failed = failure.map(|failure| failure.reason);
-        let at = self.world.clock.now();
-        if let (Some(reason), Some(text)) = (failed, executed.text) {
-            let name = &self.managed.name;
-            tracing::warn!(secret = %name, effect = %effect, reason = %reason, "{text}");
-            self.failures.push(FailureView { effect: effect.to_string(), reason, text, at });
-        }
-        let took = self.world.gate.outcome(permit, &stored.record, &effect, failure).await;
-        let result = failed.map_or("ok", Reason::code);
-        self.world.metrics.effect_ended(effect.name(), result, took);
-        self.take(stored, Event { at, what: executed.happening })
     }
 
     /// Takes an event into the rotation, in memory.
@@ -397,14 +342,14 @@ impl Walk {
         self.dirty = true;
     }
 
-    fn publish(&self, stored: &Stored) {
+    pub(super) fn publish(&self, stored: &Stored) {
         let progress = Progress {
             name: self.managed.name.clone(),
             stored: stored.clone(),
             durable: !self.dirty,
         };
         // Nobody listening any more means that the engine is gone, and this walk with it.
-        let _ = self.progress.send(progress);
+        let _ = self.signals.progress.send(progress);
     }
 
     fn start(&mut self, loaded: Option<Stored>, start: Start) -> Result<Option<Stored>, Broken> {

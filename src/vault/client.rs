@@ -1,7 +1,7 @@
 //! The client of one Vault: how a request is sent, and the few questions beside the verbs of `Kv`.
 //!
-//! Decides how many requests are in flight, how long each may take, and what a failure means. It
-//! never retries: who ordered a write must know whether to read it back.
+//! Decides how many requests are in flight, whose goes first, how long each may take, and what a
+//! failure means. It never retries: who ordered a write must know whether to read it back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::material::SecretBytes;
@@ -21,10 +21,19 @@ use crate::vault::answer::{Answer, Settled};
 use crate::vault::error::VaultError;
 use crate::vault::order::{Order, Verb};
 use crate::vault::settings::{Settings, SetupError};
+use crate::vault::turns::{self, Room, Turns, Urgency};
 use crate::vault::wire::{Lost, Token, Wire};
 
 /// Most requests in flight: 32 to 64 fill the log of a Raft cluster, more only wait there.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// Of these, kept for the lease and the token: one request each, one more while its answer is
+/// waited for, and room for both to be doubled.
+const LEASE_RESERVE: usize = 4;
+
+/// Of these, kept free for emergencies: a quarter, which is what a handful of rotations side by
+/// side have under way.
+const EMERGENCY_RESERVE: usize = 16;
 
 /// A token that no header can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -93,7 +102,7 @@ pub struct Vault {
     wire: Wire,
     clock: Arc<dyn Clock>,
     timeout: Duration,
-    in_flight: Semaphore,
+    in_flight: Turns,
     token: ArcSwapOption<Held>,
     /// The number of the last token that was found dead.
     dead: watch::Sender<u64>,
@@ -112,7 +121,11 @@ impl Vault {
             wire: Wire::new(settings)?,
             clock,
             timeout: settings.timeout.to_std(),
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            in_flight: Turns::new(Room {
+                all: IN_FLIGHT_MAX,
+                for_emergencies: EMERGENCY_RESERVE,
+                for_lease: LEASE_RESERVE,
+            }),
             token: ArcSwapOption::empty(),
             dead: watch::Sender::new(0),
             server_time: ArcSwapOption::empty(),
@@ -265,9 +278,11 @@ impl Vault {
         token: Option<&Token>,
         deadline: Instant,
     ) -> Result<Answer, VaultError> {
-        let turn = timeout_at(deadline, self.in_flight.acquire()).await;
+        // Without a token nothing goes, whoever asks.
+        let urgency = if order.is_about_token() { Urgency::Lease } else { turns::asking() };
+        let turn = timeout_at(deadline, self.in_flight.take(urgency)).await;
         // A turn that comes with the time-out comes too late: what is sent must have time.
-        let (Ok(Ok(_permit)), true) = (turn, Instant::now() < deadline) else {
+        let (Ok(_turn), true) = (turn, Instant::now() < deadline) else {
             let what = format!("{IN_FLIGHT_MAX} requests are in flight already");
             return Err(VaultError::Unavailable { what });
         };

@@ -13,6 +13,7 @@ pub mod error;
 mod kv;
 mod order;
 pub mod settings;
+pub mod turns;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -85,6 +85,11 @@ impl Order<'_> {
         )
     }
 
+    /// Whether it keeps the token alive, or gets another one.
+    pub(super) fn is_about_token(&self) -> bool {
+        matches!(self, Order::LookupSelf | Order::RenewSelf | Order::AppRoleLogin { .. })
+    }
+
     /// Whether it is sent with the token. What works without one goes without one.
     pub(super) fn needs_token(&self) -> bool {
         !matches!(self, Order::Health | Order::SealStatus | Order::AppRoleLogin { .. })

@@ -23,3 +23,4 @@ pub(crate) mod picture;
 pub(crate) mod servers;
 pub(crate) mod store_contract;
 pub(crate) mod target_contract;
+pub(crate) mod workbench;

@@ -1,0 +1,86 @@
+//! Every wait lies ahead: whatever keeps a rotation from going on, nothing is asked hot.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rotord::engine::command::Command;
+use rotord::model::capability::{Capabilities, OldDies};
+use rotord::model::policy::{Hold, Kind};
+use rotord::model::time::{Clock as _, Span};
+
+use crate::support::workbench::{Bench, Plan, Service, pass, plan, rotate};
+
+/// Times the clock is read in ten minutes of a loop that only waits: some at each of its turns,
+/// which come every five seconds, and some at each look that is due.
+const READS_MAX: u64 = 3_000;
+
+/// How often the clock is read within ten minutes.
+async fn reads_while_waiting(bench: &Bench) -> u64 {
+    let before = bench.clock.reads.load(Ordering::Relaxed);
+    pass(Span::from_secs(600)).await;
+    bench.clock.reads.load(Ordering::Relaxed) - before
+}
+
+/// An issuer that ends the old key when it is given the new one.
+fn ends_the_old_one() -> Capabilities {
+    Capabilities { remote: true, old_dies: OldDies::OnMint, ..Capabilities::local() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_that_a_hold_forbids_is_not_asked_for_hot() {
+    let bench = Bench::new(Duration::ZERO);
+    let plan = plan("hook", &Arc::new(Service::default())).at(ends_the_old_one());
+    let plan = Plan { kind: Kind::WebhookHmac, ..plan };
+    let shop = bench.open(std::slice::from_ref(&plan));
+    shop.rest().await;
+    let at = bench.clock.now();
+    let hold = Hold {
+        by: "bench".to_owned(),
+        reason: "audit".to_owned(),
+        at,
+        until: at + Span::from_secs(3_600),
+        routine_only: false,
+    };
+    shop.ask(Command::Hold { name: plan.name.clone(), hold }).await.unwrap();
+    shop.ask(rotate(&plan.name, false)).await.unwrap();
+    shop.until(&plan.name, |view| view.waiting.why == "the end of the hold").await;
+
+    let requests = bench.kv.requests.load(Ordering::Relaxed);
+    let reads = reads_while_waiting(&bench).await;
+    assert!(reads < READS_MAX, "the clock was read {reads} times");
+    let requests = bench.kv.requests.load(Ordering::Relaxed) - requests;
+    assert!(requests < 30, "{requests} requests of Vault while it is held");
+
+    shop.ask(Command::Release { name: plan.name.clone() }).await.unwrap();
+    shop.until(&plan.name, |view| view.rotation.as_ref().unwrap().is_closed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_after_a_takeover_waits_once() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.takeover = Span::from_secs(900);
+    let plan = plan("key", &Arc::new(Service::default())).at(ends_the_old_one());
+    let shop = bench.open(std::slice::from_ref(&plan));
+    shop.until(&plan.name, |view| {
+        view.rotation.as_ref().is_some_and(|rotation| rotation.phase.name() == "install")
+    })
+    .await;
+    pass(Span::from_secs(1)).await;
+    let reads = reads_while_waiting(&bench).await;
+    assert!(reads < READS_MAX, "the clock was read {reads} times");
+    shop.rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_that_have_nothing_to_do_cost_nothing() {
+    let bench = Bench::new(Duration::ZERO);
+    let plans = crate::support::workbench::plans("idle", 200, &Arc::new(Service::default()));
+    let shop = bench.open(&plans);
+    shop.rest().await;
+    pass(Span::from_secs(600)).await;
+    let requests = bench.kv.requests.load(Ordering::Relaxed);
+    let reads = reads_while_waiting(&bench).await;
+    assert!(reads < READS_MAX, "the clock was read {reads} times");
+    assert_eq!(bench.kv.requests.load(Ordering::Relaxed), requests);
+}
