@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::config::Config;
+use crate::intake::registry::SourceSpec;
 use crate::vault::KvPath;
 
 /// The capabilities that each API path needs; paths as they stand in a policy.
@@ -19,6 +20,9 @@ pub(super) struct Lack {
     pub(super) missing: Vec<&'static str>,
 }
 
+/// What a document of our own needs that is written again and again.
+const WRITTEN: [&str; 3] = ["create", "read", "update"];
+
 impl Needs {
     /// Everything that this config makes rotord do.
     pub(super) fn of(config: &Config) -> Needs {
@@ -26,6 +30,13 @@ impl Needs {
         needs.own(&config.vault.mount);
         for channel in config.channels.values() {
             channel.reads().for_each(|at| needs.read(at));
+        }
+        if let Some(alerts) = &config.alerts {
+            let sources = alerts.sources.values().flat_map(SourceSpec::reads);
+            sources.for_each(|at| needs.read(at));
+            if !alerts.polls.is_empty() {
+                needs.add(format!("{}/data/poll/*", config.vault.mount), &WRITTEN);
+            }
         }
         for secret in config.secrets.values() {
             secret.issuer.reads().for_each(|at| needs.read(at));
@@ -39,9 +50,8 @@ impl Needs {
 
     /// rotord's own mount, and its own token.
     fn own(&mut self, mount: &str) {
-        let written = ["create", "read", "update"];
         for path in ["state/*", "lease", "audit-head/*"] {
-            self.add(format!("{mount}/data/{path}"), &written);
+            self.add(format!("{mount}/data/{path}"), &WRITTEN);
         }
         // Written once and never over: not even a stolen token can put another value there.
         for path in ["material/*", "fingerprint-key/*"] {

@@ -3,12 +3,13 @@
 //! Decides which differences take effect at once, which need a restart, and which are refused: a
 //! reload that takes secrets out of management is far more often a broken merge than a wish.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::model::id::SecretName;
+use crate::intake::registry::{PollSpec, SourceSpec};
+use crate::model::id::{SecretName, SourceName};
 
 /// The differences between two configs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Changes {
     pub changed: BTreeSet<SecretName>,
     /// Whether the channels differ.
     pub channels: bool,
+    /// Whether the sources of alerts differ.
+    pub sources: bool,
     /// Tables that differ and are only read at start.
     pub restart: BTreeSet<&'static str>,
 }
@@ -59,8 +62,25 @@ pub fn diff(old: &Config, new: &Config) -> Result<Changes, Shrunk> {
         changed: changed.cloned().collect(),
         removed,
         channels: old.channels != new.channels,
+        sources: sources(old) != sources(new),
         restart: restart(old, new),
     })
+}
+
+fn sources(config: &Config) -> Option<(Sources<'_>, Polls<'_>)> {
+    config.alerts.as_ref().map(|alerts| (&alerts.sources, &alerts.polls))
+}
+
+type Sources<'a> = &'a BTreeMap<SourceName, SourceSpec>;
+type Polls<'a> = &'a BTreeMap<SourceName, PollSpec>;
+
+/// Whether what is different about alerts can be taken over by a running daemon.
+fn alerts_reload(old: &Config, new: &Config) -> bool {
+    match (&old.alerts, &new.alerts) {
+        (None, None) => true,
+        (Some(old), Some(new)) => old.reloads_to(new),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
 }
 
 fn restart(old: &Config, new: &Config) -> BTreeSet<&'static str> {
@@ -68,6 +88,7 @@ fn restart(old: &Config, new: &Config) -> BTreeSet<&'static str> {
         ("vault", old.vault != new.vault),
         ("daemon", !old.daemon.reloads_to(&new.daemon)),
         ("limits", old.limits != new.limits),
+        ("alerts", !alerts_reload(old, new)),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
 }

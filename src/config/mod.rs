@@ -7,6 +7,7 @@
 //! [`load`] reads the file, `reader` takes the TOML apart, one module reads each table, and
 //! `check` judges what they say together. [`diff`](diff::diff) compares two configs for a reload.
 
+pub mod alerts;
 mod check;
 pub mod daemon;
 pub mod diff;
@@ -24,12 +25,13 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use crate::config::alerts::{AlertsConfig, Around};
 use crate::config::check::Periods;
 use crate::config::daemon::{DaemonConfig, Limits, VaultConfig};
 use crate::config::policy::Defaults;
@@ -55,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// What pushes are signed with, by name.
     pub channels: BTreeMap<String, ChannelSpec>,
+    /// Where leak alerts come from, if anywhere.
+    pub alerts: Option<AlertsConfig>,
     /// The managed secrets.
     pub secrets: BTreeMap<SecretName, SecretConfig>,
     /// What is allowed and dangerous, for a person to read; in the order of the file.
@@ -210,7 +214,25 @@ fn root(s: &Section<'_>, findings: &Findings) -> Option<Config> {
         |name, what, remedy| s.problem(&format!("channels.{name}"), what, remedy),
     );
     let channels = channels.into_iter().filter_map(|(name, spec)| Some((name, spec?))).collect();
-    Some(Config { vault: vault?, daemon, limits, channels, secrets, warnings: Vec::new() })
+    let around = Around { vault: vault.as_ref(), mounts: mounts(&secrets) };
+    let alerts = s
+        .get("alerts")
+        .map_or(Some(None), |e| e.section(|t| alerts::read(t, &around)).flatten().map(Some));
+    Some(Config {
+        alerts: alerts?,
+        vault: vault?,
+        daemon,
+        limits,
+        channels,
+        secrets,
+        warnings: Vec::new(),
+    })
+}
+
+/// The mounts in which the values of managed secrets lie.
+fn mounts(secrets: &BTreeMap<SecretName, SecretConfig>) -> BTreeSet<String> {
+    let targets = secrets.values().flat_map(|secret| secret.targets.values());
+    targets.flat_map(|target| target.spec.writes()).map(|at| at.mount.clone()).collect()
 }
 
 fn each<'a, T>(

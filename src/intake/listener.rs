@@ -236,7 +236,7 @@ impl Intake {
         let message = match received {
             Received::Alert(message) => message,
             Received::Nothing { event, reply } => {
-                tracing::info!(source = %name, kind, event, "nothing to do about an alert source's event");
+                tracing::info!(source = %name, kind, event, "an event without an alert");
                 return Ok(Done { reply, word: "nothing" });
             }
         };
@@ -273,7 +273,8 @@ impl Intake {
         let findings = alert.findings.len();
         let reported = self.judge.report(Actor(format!("source {name}")), alert).await;
         let verdicts = reported.map_err(|refusal| {
-            tracing::warn!(source = %name, kind, reason = %refusal.reason, "an alert is to be sent again");
+            let reason = refusal.reason;
+            tracing::warn!(source = %name, kind, %reason, "an alert is to be sent again");
             Refused::NotReady(LATER)
         })?;
         let ours = verdicts.iter().filter(|verdict| !verdict.ours.is_empty()).count();

@@ -18,6 +18,7 @@ pub mod listener;
 mod parts;
 pub mod poll;
 mod reading;
+pub mod registry;
 pub mod report;
 mod signed;
 #[cfg(test)]

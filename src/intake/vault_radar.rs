@@ -25,7 +25,7 @@ use crate::model::material::SecretBytes;
 use crate::signing::radar as signing;
 
 /// Port of a location that names none: Vault's own.
-const PORT: u16 = 8200;
+pub const PORT: u16 = 8200;
 
 /// Locations of one event that are looked at: a value is seldom kept in more than two places.
 const LOCATIONS_MAX: usize = 100;

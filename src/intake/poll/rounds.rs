@@ -75,7 +75,7 @@ impl Surroundings for Daemon {
 }
 
 /// How a poll is run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The source.
     pub source: SourceName,
