@@ -3,6 +3,7 @@
 //! Decides what is started before what, and stopped after what. A Vault that is away does not keep
 //! the process from starting: the socket is open first, and status says what is waited for.
 
+mod alerts;
 mod audit;
 mod build;
 mod duties;
@@ -25,6 +26,7 @@ use crate::api::{self, Acknowledge, Api, Handle, Reload};
 use crate::config::locate::{Fault, locate};
 use crate::config::problem::ConfigErrors;
 use crate::config::{self, Config};
+use crate::daemon::alerts::Alerts;
 use crate::daemon::audit::{Alarms, Audited, Duty};
 use crate::daemon::build::Built;
 use crate::daemon::first::{first_contact, nothing_yet};
@@ -203,8 +205,8 @@ impl Daemon {
         let context = Context { kv: Arc::clone(&kv), secrets, channels };
         // Made before anything runs, so that a config that cannot work ends the start.
         let built = build::all(&self.config, &context).map_err(|f| locate(&self.path, f))?;
-        let store = KvStore::new(kv, &self.config.vault.mount, Arc::clone(&self.entropy));
-        let store = Arc::new(store);
+        let mount = &self.config.vault.mount;
+        let store = Arc::new(KvStore::new(kv, mount, Arc::clone(&self.entropy)));
         let (alarms, shown) = Alarms::new(self.metrics.clone());
         let first = nothing_yet(&self.clock, self.instance.id());
         let (pipes, ends) = pipes(first, context.channels.clone(), shown);
@@ -215,6 +217,7 @@ impl Daemon {
 
         let served = CancellationToken::new();
         let mut servers = JoinSet::new();
+        let alerts = Alerts::open(&path, &parts, &pipes, &mut servers, &stop).await?;
         let router = api::router(parts.api(&pipes, Arc::<KvStore>::clone(&store)));
         servers.spawn(server::serve(door, router, HttpLimits::default(), served.clone()));
         notify(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
@@ -237,6 +240,7 @@ impl Daemon {
                 context: parts.context.clone(),
                 reloads: pipes.reloads.clone(),
                 channels: ends.channels,
+                alerts,
             };
             duties.spawn(reloader.serve(ends.asks, hangup, out.clone()));
             let duty = Duty::new(log, keeper, Arc::clone(&parts.clock), alarms);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::locate::Fault;
 use crate::config::secret::{Initial as ConfiguredInitial, SecretConfig};
+use crate::daemon::alerts::slow_forms;
 use crate::driver::error::DriverError;
 use crate::driver::registry::{Context, ReachSpec, TargetSpec};
 use crate::engine::limits::Limits;
@@ -60,10 +61,13 @@ pub(super) fn limits(config: &Config) -> Limits {
 
 /// How values are recognised in reports.
 pub(super) fn recognition(config: &Config) -> Settings {
+    let alerts = config.alerts.as_ref();
+    let defaults = Settings::default();
     Settings {
+        slow_forms: slow_forms(alerts),
+        remember: alerts.map_or(defaults.remember, |alerts| alerts.remember_revoked),
         namespace: config.vault.namespace.clone(),
         mount: config.vault.mount.clone(),
-        ..Settings::default()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::api::Reload;
 use crate::config::diff::{Changes, diff};
 use crate::config::locate::locate;
 use crate::config::{self, Config};
+use crate::daemon::alerts::Alerts;
 use crate::daemon::build;
 use crate::driver::registry::{Channels, Context};
 use crate::engine::command::{Done, Refusal, RefusalKind};
@@ -30,16 +31,18 @@ pub(super) struct Reloader {
     pub(super) context: Context,
     pub(super) reloads: mpsc::Sender<Vec<Managed>>,
     pub(super) channels: watch::Sender<Channels>,
+    pub(super) alerts: Alerts,
 }
 
 impl Reloader {
-    /// Reloads whenever somebody asks: over the socket, or by SIGHUP.
+    /// Begins with the alerts that the config has, and reloads whenever somebody asks: over the socket, or by SIGHUP.
     pub(super) async fn serve(
         mut self,
         mut asks: mpsc::Receiver<Reload>,
         hangup: Arc<Notify>,
         stop: CancellationToken,
     ) {
+        self.alerts.begin();
         loop {
             let ask = tokio::select! {
                 biased;
@@ -70,6 +73,8 @@ impl Reloader {
         let context = Context { channels, ..self.context.clone() };
         let built = build::all(&new, &context);
         let built = built.map_err(|faults| refuse(locate(&self.path, faults)))?;
+        let renewed = self.alerts.renew(&new, &context.secrets).await;
+        renewed.map_err(|faults| refuse(locate(&self.path, faults)))?;
         self.logs.set_filter(&new.daemon.log_level).map_err(refuse)?;
         if self.reloads.send(built.managed).await.is_err() {
             return Err(refuse("the engine has stopped"));
@@ -98,6 +103,9 @@ fn summary(changes: &Changes) -> String {
         changes.changed.len(),
         changes.removed.len()
     );
+    if changes.sources {
+        text.push_str("; other sources of alerts");
+    }
     if !changes.restart.is_empty() {
         let tables: Vec<&str> = changes.restart.iter().copied().collect();
         text.push_str(&format!("; a change of [{}] needs a restart", tables.join("], [")));

@@ -3,6 +3,7 @@
 //! Everything is judged from outside: what the control socket says, what lies in Vault, and what
 //! dependent services accept.
 
+mod alerts;
 mod audit;
 mod issuers;
 mod kill;
