@@ -254,8 +254,7 @@ impl Daemon {
                 turned: Box::new(|| notify(&[NotifyState::Watchdog])),
                 stop,
             };
-            let recogniser = pipes.recogniser.clone();
-            let memory = Memory { store, fingerprints, recogniser };
+            let memory = Memory { store, fingerprints, recogniser: pipes.recogniser.clone() };
             parts.lead_and_run(built, memory, audit, doors).await;
         }
         out.cancel();

@@ -164,7 +164,7 @@ fn listener(s: &Section<'_>, listen: Entry<'_>) -> Option<ListenerConfig> {
     let given = networks.len();
     let proxies: Vec<IpNet> = networks.into_iter().filter_map(network).collect();
     let (connections, rates) =
-        s.section("limits", limits).unwrap_or((CONNECTIONS_DEFAULT, Rates::default()));
+        s.section("limits", limits).unwrap_or_else(|| (CONNECTIONS_DEFAULT, Rates::default()));
     (proxies.len() == given).then_some(())?;
     Some(ListenerConfig {
         address: address?,

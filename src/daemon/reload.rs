@@ -35,7 +35,7 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Begins with the alerts that the config has, and reloads whenever somebody asks: over the socket, or by SIGHUP.
+    /// Has alerts begin, and then reloads whenever somebody asks: over the socket, or by SIGHUP.
     pub(super) async fn serve(
         mut self,
         mut asks: mpsc::Receiver<Reload>,

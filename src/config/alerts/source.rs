@@ -239,8 +239,8 @@ fn github_partner(s: &Section<'_>) -> Option<SourceSpec> {
 fn trufflehog(s: &Section<'_>) -> Option<SourceSpec> {
     let keys = keys(s);
     let report = s.get("report").and_then(Entry::flag).unwrap_or(true);
-    let status = |key, default: u16, most: u64| {
-        let number = s.get(key).map_or(Some(u64::from(default)), |e| e.number(200, most));
+    let status = |key, default: u64, most: u64| {
+        let number = s.get(key).map_or(Some(default), |e| e.number(200, most));
         number.and_then(|n| StatusCode::from_u16(u16::try_from(n).ok()?).ok())
     };
     let live = status("live", 200, 299);

@@ -62,7 +62,7 @@ async fn an_incident_is_recognised_by_its_hash() {
     for action in ["incident_triggered", "new_occurrence", "incident_validity_changed"] {
         let findings = signed(&event(action)).findings(&source()).await;
         let [found] = findings.as_slice() else { panic!("{findings:?}") };
-        assert_eq!(found.clues, [clue.clone()]);
+        assert_eq!(found.clues, std::slice::from_ref(&clue));
         assert_eq!(found.label, "slack_bot_token");
         assert_eq!(found.claim, Claim::Leaked);
         assert_eq!(found.found_at.as_ref().unwrap().as_str(), "src/a.env");
