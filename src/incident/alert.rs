@@ -55,6 +55,26 @@ pub enum Claim {
     Withdrawn,
 }
 
+impl Claim {
+    /// The graver of two claims about the same.
+    pub fn graver(self, other: Claim) -> Claim {
+        match (self, other) {
+            (Claim::Public, _) | (_, Claim::Public) => Claim::Public,
+            (Claim::Leaked, _) | (_, Claim::Leaked) => Claim::Leaked,
+            _ => Claim::Withdrawn,
+        }
+    }
+
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Claim::Leaked => "leaked",
+            Claim::Public => "public",
+            Claim::Withdrawn => "withdrawn",
+        }
+    }
+}
+
 /// Where something was found, as text for people: a URL, a file and line, a commit. Holds no
 /// value: query, fragment and credentials of a URL are cut off, and so is the value itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

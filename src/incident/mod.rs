@@ -7,4 +7,11 @@
 
 pub mod alert;
 pub mod decide;
+pub mod progress;
+pub mod record;
+pub mod report;
 pub mod scope;
+mod timeline;
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,7 @@ text!(
 );
 text!(
     /// Names one incident: the moment it was opened and a few random characters
-    /// (`20261122T031200Z-7f3a`).
+    /// (`20261122T031200Z-7f3a91c2`).
     IncidentId
 );
 text!(
