@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod decide;
+pub mod guard;
 pub mod progress;
 pub mod record;
 pub mod report;

@@ -99,6 +99,12 @@ impl Incident {
             }
         }
         if !self.is_exposed() {
+            // It went its usual way while somebody was asked, or before it could be marked.
+            if let Some(at) = facts.revoked_at {
+                self.once(at.max(self.opened_at), What::Refused);
+                self.once(at.max(self.opened_at), What::Revoked);
+                news.push(self.finish(facts.at));
+            }
             return news;
         }
         self.follow_rotation(facts);
@@ -119,12 +125,16 @@ impl Incident {
         }
         news.extend(self.look_at_deadline(facts.at));
         if self.missing().is_empty() {
-            self.state = State::Done;
-            self.closed_at = Some(facts.at);
-            self.note(facts.at, What::Done);
-            news.push(News::Done);
+            news.push(self.finish(facts.at));
         }
         news
+    }
+
+    fn finish(&mut self, at: Timestamp) -> News {
+        self.state = State::Done;
+        self.closed_at = Some(at);
+        self.note(at, What::Done);
+        News::Done
     }
 
     /// Notes a deadline that has passed while somebody still accepts the version.

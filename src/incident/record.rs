@@ -316,6 +316,12 @@ impl Incident {
         }
     }
 
+    /// A later alert left no doubt: it is acted on.
+    pub fn resolve(&mut self, action: Action) {
+        self.action = action;
+        self.state = State::Acting;
+    }
+
     /// A person agrees: it is acted on.
     ///
     /// # Errors

@@ -30,8 +30,9 @@ struct Bar {
 pub(super) fn svg(incident: &Incident, now: Timestamp) -> String {
     let bars = bars(incident);
     let begin = incident.opened_at;
-    let ends = bars.iter().map(|bar| bar.until.unwrap_or(now));
-    let deadline = incident.deadline.filter(|deadline| *deadline < now || incident.is_open());
+    let until_now = incident.closed_at.unwrap_or(now);
+    let ends = bars.iter().map(|bar| bar.until.unwrap_or(until_now));
+    let deadline = incident.deadline.filter(|deadline| *deadline < until_now || incident.is_open());
     let span = ends.chain(deadline).map(|end| end.since(begin).0).max().unwrap_or(0).max(1);
     // Rounded in integers, so that the same incident gives the same picture everywhere.
     let x = |at: Timestamp| {
@@ -114,10 +115,10 @@ pub(super) fn after(begin: Timestamp, at: Timestamp) -> String {
     format!("+{}", short(at.since(begin)))
 }
 
-/// A span as people read it: tenths of a second below a minute, whole seconds above.
+/// A span as people read it: hundredths of a second below a minute, whole seconds above.
 pub(super) fn short(span: Span) -> String {
     match span.0 {
-        ms if ms < 60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        ms if ms < 60_000 => format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10),
         ms => Span::from_secs(ms / 1_000).to_string(),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn next(rotation: &Rotation, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// When an exposed version has to be gone.
-pub(super) fn for_taint(terms: &Terms, tainted_at: Timestamp) -> Timestamp {
+pub fn for_taint(terms: &Terms, tainted_at: Timestamp) -> Timestamp {
     match terms.policy.on_leak {
         OnLeak::Contain => tainted_at,
         OnLeak::KeepServing | OnLeak::Ask => tainted_at + terms.policy.max_exposure,

@@ -3,6 +3,7 @@
 //! means.
 
 pub mod audit;
+pub mod incident;
 pub mod instance;
 pub mod kv;
 pub mod lease;
@@ -87,6 +88,12 @@ pub enum StoreError {
     /// Another writer changed the record first: read it again, judge it again.
     #[error("the record of {0} was changed by another writer")]
     Conflict(SecretName),
+    /// Another writer changed a document that is no record: read it again, judge it again.
+    #[error("{place} was changed by another writer")]
+    Changed {
+        /// The path.
+        place: String,
+    },
     /// The record to be written is not one that may be written: a defect of ours. Nothing was
     /// sent.
     #[error("the record of {name} must not be written: {fault}")]
@@ -120,7 +127,7 @@ impl StoreError {
     pub fn failure(&self) -> Failure {
         match self {
             StoreError::Vault(error) => error.failure(),
-            StoreError::Conflict(_) => {
+            StoreError::Conflict(_) | StoreError::Changed { .. } => {
                 Failure { class: Class::Transient, reason: Reason::Conflict }
             }
             StoreError::Fault { .. } => Failure { class: Class::Refused, reason: Reason::Defect },

@@ -137,6 +137,20 @@ metrics! {
         "When the next rotation is due, in seconds since 1970; 0 if none is";
     gauge breaker_open [] Gauge::default,
         "1 while too many failures keep routine rotations from starting, else 0";
+    counter findings [action] Counter::default,
+        "Findings of alerts, by what was done about each; unknown if the value is none of ours";
+    gauge incidents [state] Gauge::default,
+        "Open incidents: waiting for a person, acting, or overdue (still accepted past the deadline)";
+    counter exposures_overdue [] Counter::default,
+        "Exposed versions that were still accepted when their deadline passed";
+    counter incident_writes [result] Counter::default,
+        "Writes of incidents to Vault, by result";
+    gauge alert_exposures [] Gauge::default,
+        "Versions that alerts had marked as exposed within the window of the alert breaker";
+    gauge alert_breaker_open [] Gauge::default,
+        "1 while alerts came for so many secrets that each waits for a person, else 0";
+    counter notices [result] Counter::default,
+        "Notices to people, by result: delivered, failed (to be tried again), undelivered, dropped";
     counter vault_requests [verb] Counter::default,
         "Requests sent to Vault, by verb";
     counter audit_lines [line] Counter::default,
@@ -169,6 +183,21 @@ pub struct Standing {
     /// The next due time, if anything is scheduled.
     pub next_due: Option<Timestamp>,
     /// Whether the breaker keeps routine rotations from starting.
+    pub breaker_open: bool,
+}
+
+/// Open incidents at one moment, counted by the desk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IncidentCount {
+    /// Those that wait for a person.
+    pub waiting: u64,
+    /// Those that are acted on.
+    pub acting: u64,
+    /// Those whose version is still accepted past its deadline.
+    pub overdue: u64,
+    /// Exposures by alerts within the breaker's window.
+    pub exposures: u64,
+    /// Whether the breaker is open.
     pub breaker_open: bool,
 }
 
@@ -226,6 +255,38 @@ impl Metrics {
     pub fn effect_ended(&self, effect: &'static str, result: &'static str, took: Span) {
         self.families.effects.at([effect, result]).inc();
         self.families.effect_duration_seconds.at([effect]).observe(seconds(took));
+    }
+
+    /// A finding of an alert was judged.
+    pub fn finding(&self, action: &'static str) {
+        self.families.findings.at([action]).inc();
+    }
+
+    /// Where incidents and what holds alerts back stand.
+    pub fn incidents_stand(&self, count: &IncidentCount) {
+        let f = &self.families;
+        for (state, number) in
+            [("waiting", count.waiting), ("acting", count.acting), ("overdue", count.overdue)]
+        {
+            f.incidents.at([state]).set(gauge(number));
+        }
+        f.alert_exposures.at([]).set(gauge(count.exposures));
+        f.alert_breaker_open.at([]).set(i64::from(count.breaker_open));
+    }
+
+    /// An exposed version was still accepted at its deadline.
+    pub fn exposure_overdue(&self) {
+        self.families.exposures_overdue.at([]).inc();
+    }
+
+    /// A write of an incident was answered: `ok`, `conflict` or `failed`.
+    pub fn incident_written(&self, result: &'static str) {
+        self.families.incident_writes.at([result]).inc();
+    }
+
+    /// A notice was `delivered`, `failed`, given up (`undelivered`) or `dropped`.
+    pub fn notice(&self, result: &'static str) {
+        self.families.notices.at([result]).inc();
     }
 
     /// So many more requests were sent to Vault.
@@ -350,6 +411,11 @@ mod tests {
         m.phase_ended("overlap", Span::from_secs(3_600));
         m.effect_ended("push", "transient", Span(20));
         m.vault_requested("write", 3);
+        m.finding("rotate");
+        m.incidents_stand(&IncidentCount { acting: 2, ..IncidentCount::default() });
+        m.exposure_overdue();
+        m.incident_written("ok");
+        m.notice("delivered");
         m.lease_changed("taken", true);
         m.audit_written("intent", 4);
         m.audit_alarm(Reason::AuditBroken, true);
@@ -374,6 +440,10 @@ mod tests {
             r#"rotord_phase_left_seconds_bucket{le="3600.0",phase="overlap"} 1"#,
             r#"rotord_effects_total{effect="push",result="transient"} 1"#,
             r#"rotord_vault_requests_total{verb="write"} 3"#,
+            r#"rotord_findings_total{action="rotate"} 1"#,
+            r#"rotord_incidents{state="acting"} 2"#,
+            "rotord_exposures_overdue_total{} 1",
+            r#"rotord_notices_total{result="delivered"} 1"#,
             r#"rotord_audit_lines_total{line="intent"} 1"#,
             "rotord_audit_unanchored_lines{} 4",
             r#"rotord_audit_alarms{reason="audit_broken"} 1"#,

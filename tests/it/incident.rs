@@ -76,6 +76,7 @@ fn the_report_of_one_that_is_done() {
     facts.at = NIGHT + Span(640);
     incident.follow(&facts);
     facts.revoked_at = Some(NIGHT + Span(700));
+    facts.at = NIGHT + Span(700);
     incident.follow(&facts);
     incident.join(again);
     golden::check("incident/done.md", &markdown(&incident, NIGHT + Span::from_secs(21_000)));

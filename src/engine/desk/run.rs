@@ -1,0 +1,473 @@
+//! The desk's own loop: what it waits for, and what it does when it starts to lead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::command::{Done, Envelope, Refusal, RefusalKind};
+use crate::engine::desk::book::{Book, Entry, Exposure};
+use crate::engine::desk::settle::Waiter;
+use crate::engine::desk::{DeskEnds, GuardView, Notice, Picture, away, facts};
+use crate::engine::recognition::{Hit, Recogniser};
+use crate::engine::snapshot::Snapshot;
+use crate::incident::alert::Claim;
+use crate::incident::decide::Action;
+use crate::incident::guard::{Guard, Limits};
+use crate::incident::progress::News;
+use crate::incident::record::{Incident, Opening, Sighting, What, of_taint};
+use crate::model::clue::Clue;
+use crate::model::id::{Epoch, IncidentId, InstanceId, SourceName};
+use crate::model::reason::Reason;
+use crate::model::time::{Clock, Entropy, Span, Steady, Timestamp};
+use crate::store::audit::{AuditSink, Entry as AuditEntry, EntryKind};
+use crate::store::incident::Incidents;
+use crate::store::{Revision, StoreError};
+use crate::telemetry::metrics::{IncidentCount, Metrics};
+
+/// Incidents that are read at once: what keeps Vault busy without piling up.
+const LOADS_AT_ONCE: usize = 64;
+
+/// Pause between tries at reading the incidents.
+const LOAD_PAUSE: Span = Span::from_secs(2);
+
+/// The longest the desk sleeps: a clock that was set is noticed within this time.
+const TURN_MAX: Span = Span::from_secs(5);
+
+/// What stands as the source of an incident that was made anew from the record of its secret.
+const FROM_RECORD: &str = "record";
+
+/// Whatever finds versions by clues.
+pub trait Recognise: Send + Sync {
+    /// The versions that a clue fits.
+    fn find(&self, clue: &Clue) -> Vec<Hit>;
+}
+
+impl Recognise for Recogniser {
+    fn find(&self, clue: &Clue) -> Vec<Hit> {
+        Recogniser::find(self, clue)
+    }
+}
+
+/// What the desk is made of.
+pub struct Parts {
+    /// Where incidents lie.
+    pub store: Arc<dyn Incidents>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The generator.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where audit lines go.
+    pub audit: Box<dyn AuditSink>,
+    /// This process.
+    pub instance: InstanceId,
+    /// What finds versions.
+    pub recogniser: Arc<dyn Recognise>,
+    /// Where the engine takes commands.
+    pub commands: mpsc::Sender<Envelope>,
+    /// What the engine shows.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What holds alerts back.
+    pub limits: Limits,
+    /// Where news for people go.
+    pub notices: mpsc::Sender<Notice>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The desk and all that it owns.
+pub struct Desk {
+    pub(super) parts: Parts,
+    pub(super) ends: DeskEnds,
+    pub(super) book: Book,
+    pub(super) guard: Guard,
+    pub(super) tasks: JoinSet<Landed>,
+    pub(super) waiters: BTreeMap<u64, Waiter>,
+    pub(super) waiters_so_far: u64,
+    standing: Standing,
+    shown: (bool, GuardView),
+}
+
+/// Whether the desk may work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Another instance leads, or nobody does.
+    Standby,
+    /// The incidents are being read, under this epoch.
+    Loading(Epoch),
+    /// They could not be read: again at this moment.
+    LoadAgain(Epoch, Steady),
+    /// At work.
+    Ready(Epoch),
+}
+
+/// A task of the desk that came back.
+pub(super) enum Landed {
+    /// The incidents as they lie in Vault.
+    Loaded(Result<Vec<(Incident, Revision)>, StoreError>),
+    /// The engine has answered.
+    Exposed(IncidentId, Result<Done, Refusal>),
+    /// A write was answered.
+    Written(IncidentId, Result<Revision, StoreError>),
+    /// What another writer left.
+    Reread(IncidentId, Result<Option<(Incident, Revision)>, StoreError>),
+    /// The engine has answered a person's waiver.
+    Waived(super::Ask, Result<Done, Refusal>),
+}
+
+impl Desk {
+    /// A desk that has not read anything yet.
+    pub fn new(parts: Parts, ends: DeskEnds) -> Desk {
+        let guard = Guard::new(parts.limits);
+        Desk {
+            parts,
+            ends,
+            book: Book::default(),
+            guard,
+            tasks: JoinSet::new(),
+            waiters: BTreeMap::new(),
+            waiters_so_far: 0,
+            standing: Standing::Standby,
+            shown: (false, GuardView::default()),
+        }
+    }
+
+    /// Works until told to stop; then lets what is on its way come to its end.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            self.lead();
+            self.wake();
+            self.publish();
+            let pause = self.pause();
+            let takes = !matches!(self.standing, Standing::Loading(_) | Standing::LoadAgain(..));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(landed) = self.tasks.join_next() => self.landed(landed),
+                Ok(()) = self.parts.snapshots.changed() => self.look(),
+                Some(ask) = self.ends.asks.recv() => self.asked(ask),
+                Some(report) = self.ends.reports.recv(), if takes => self.reported(report),
+                () = tokio::time::sleep(pause.to_std()) => {}
+            }
+        }
+        while let Some(landed) = self.tasks.join_next().await {
+            self.landed(landed);
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.standing, Standing::Ready(_))
+    }
+
+    pub(super) fn now(&self) -> (Timestamp, Steady) {
+        (self.parts.clock.now(), self.parts.clock.steady())
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.parts.snapshots.borrow())
+    }
+
+    /// What somebody is told while this instance may not act.
+    pub(super) fn not_here(&self) -> Refusal {
+        let text = "this instance does not hold the lease: ask the one that does";
+        Refusal {
+            kind: RefusalKind::Unavailable,
+            reason: Reason::NoLease,
+            possible_at: None,
+            text: text.to_owned(),
+        }
+    }
+
+    // ------------------------------------------------------------ leading
+
+    /// Starts or stops working, as the engine leads or not. Whoever led meanwhile may have written
+    /// incidents, so each new term begins with reading them.
+    fn lead(&mut self) {
+        let health = self.snapshot().health.clone();
+        let epoch = health.epoch.filter(|_| health.loaded);
+        let (_, now) = self.now();
+        match (self.standing, epoch) {
+            (Standing::Standby, None) => {}
+            (_, None) => {
+                self.standing = Standing::Standby;
+                self.turn_away();
+            }
+            (Standing::Ready(before) | Standing::Loading(before), Some(epoch))
+                if before == epoch => {}
+            (Standing::LoadAgain(before, at), Some(epoch)) if before == epoch && at > now => {}
+            (_, Some(epoch)) => {
+                self.standing = Standing::Loading(epoch);
+                let store = Arc::clone(&self.parts.store);
+                self.tasks.spawn(async move { Landed::Loaded(load(store).await) });
+            }
+        }
+    }
+
+    pub(super) fn loaded(&mut self, loaded: Result<Vec<(Incident, Revision)>, StoreError>) {
+        let Standing::Loading(epoch) = self.standing else { return };
+        let (_, now) = self.now();
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::warn!(reason = %error.failure().reason, "incidents: {error}");
+                self.standing = Standing::LoadAgain(epoch, now.plus(LOAD_PAUSE));
+                return;
+            }
+        };
+        for (incident, revision) in loaded {
+            self.take_over(incident, revision, now);
+        }
+        self.standing = Standing::Ready(epoch);
+        self.make_anew();
+        self.look();
+        self.go_on();
+        self.book.forget_old();
+    }
+
+    /// Takes in an incident as it lies in Vault, whatever memory says of it.
+    fn take_over(&mut self, incident: Incident, revision: Revision, now: Steady) {
+        let id = incident.id.clone();
+        if let Some(at) = incident.first(|what| *what == What::Exposed) {
+            self.guard.exposed(&incident.secret, incident.stage, false, at);
+        }
+        match self.book.get_mut(&id) {
+            Some(entry) => {
+                entry.revision = revision;
+                self.book.change(&id, now, |mine| mine.merge(&incident));
+            }
+            None => self.book.insert(Entry::new(incident, revision)),
+        }
+    }
+
+    /// An exposure that names an incident which is not there: its first write got lost.
+    fn make_anew(&mut self) {
+        let snapshot = self.snapshot();
+        let known: BTreeSet<IncidentId> =
+            self.book.all().map(|entry| entry.incident.id.clone()).collect();
+        for view in snapshot.secrets.values() {
+            let Some(rotation) = &view.rotation else { continue };
+            for (version, found) in &rotation.versions {
+                let Some(taint) = &found.taint else { continue };
+                let Some(id) = of_taint(taint).filter(|id| !known.contains(id)) else { continue };
+                if found.revoked_at.is_some() {
+                    continue;
+                }
+                tracing::warn!(secret = %view.name, incident = %id, "made anew from the record");
+                let incident = Incident::open(Opening {
+                    id,
+                    secret: view.name.clone(),
+                    version: *version,
+                    stage: found.stage,
+                    action: Action::Join,
+                    at: taint.at,
+                    sighting: from_record(taint.at),
+                });
+                self.book.insert(Entry::new(incident, Revision::default()));
+            }
+        }
+    }
+
+    /// What was decided before a restart and did not come into the record is done now.
+    fn go_on(&mut self) {
+        let (_, now) = self.now();
+        let waiting = |entry: &&Entry| {
+            let incident = &entry.incident;
+            let decided = !incident.is_waiting() && !incident.is_exposed();
+            decided && incident.action != Action::Join && entry.exposure == Exposure::None
+        };
+        let ids: Vec<IncidentId> =
+            self.book.open().filter(waiting).map(|e| e.incident.id.clone()).collect();
+        for id in ids {
+            if let Some(entry) = self.book.get_mut(&id) {
+                let refusal = away(Reason::NoLease);
+                entry.exposure = Exposure::Again { at: now, tries: 0, refusal };
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ one turn
+
+    /// Follows what the engine shows: every open incident whose secret has changed.
+    pub(super) fn look(&mut self) {
+        if !self.is_ready() {
+            return;
+        }
+        let snapshot = self.snapshot();
+        let (at, now) = self.now();
+        let overdue = |incident: &Incident| incident.is_overdue(at);
+        let mut ids = Vec::new();
+        for entry in self.book.open() {
+            let Some(view) = snapshot.secrets.get(&entry.incident.secret) else { continue };
+            let same = entry.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, view));
+            if !same || overdue(&entry.incident) {
+                ids.push((entry.incident.id.clone(), Arc::clone(view)));
+            }
+        }
+        for (id, view) in ids {
+            let Some(entry) = self.book.get_mut(&id) else { continue };
+            entry.seen = Some(Arc::clone(&view));
+            let Some(facts) = facts::facts(&view, entry.incident.version, at) else { continue };
+            let news = self.book.change(&id, now, |incident| incident.follow(&facts));
+            for news in news.unwrap_or_default() {
+                self.tell(&id, news);
+            }
+            self.answer(&id);
+        }
+        self.book.forget_old();
+    }
+
+    /// Does what is due by itself: writes, exposures once more, deadlines.
+    fn wake(&mut self) {
+        if !self.is_ready() {
+            return;
+        }
+        let (at, now) = self.now();
+        let late = |entry: &Entry| {
+            let incident = &entry.incident;
+            let told = incident.first(|w| *w == What::DeadlinePassed);
+            incident.is_overdue(at) && told.is_none()
+        };
+        if self.book.open().any(late) {
+            self.look();
+        }
+        for id in self.book.to_expose(now) {
+            self.expose(&id);
+        }
+        for id in self.book.to_write(now) {
+            self.write(&id);
+        }
+    }
+
+    fn pause(&self) -> Span {
+        let (at, now) = self.now();
+        let load = match self.standing {
+            Standing::LoadAgain(_, at) => Some(at),
+            _ => None,
+        };
+        let due = self.book.next_due().filter(|_| self.is_ready());
+        let soonest = due.into_iter().chain(load).min().map(|due| due.since(now));
+        let deadlines = self.book.open().filter_map(|entry| entry.incident.deadline);
+        let deadline = deadlines.filter(|deadline| *deadline >= at).min();
+        let deadline = deadline.map(|deadline| deadline.since(at).plus(Span(1)));
+        let all = soonest.into_iter().chain(deadline);
+        all.min().unwrap_or(TURN_MAX).min(TURN_MAX).max(Span(1))
+    }
+
+    fn publish(&mut self) {
+        let (at, _) = self.now();
+        let guard = GuardView {
+            limits: self.guard.limits(),
+            exposures: self.guard.count(at),
+            open: self.guard.is_open(at),
+        };
+        let (incidents, news) = self.book.shown();
+        let shown = (self.is_ready(), guard);
+        if news || shown != self.shown {
+            self.shown = shown;
+            self.parts.metrics.incidents_stand(&self.count(at));
+            let picture = Picture { at, ready: shown.0, incidents, guard };
+            self.ends.picture.send_replace(Arc::new(picture));
+        }
+    }
+
+    /// Incidents by their state, and those past their deadline.
+    fn count(&self, at: Timestamp) -> IncidentCount {
+        let mut count = IncidentCount::default();
+        for entry in self.book.open() {
+            match entry.incident.is_waiting() {
+                true => count.waiting += 1,
+                false => count.acting += 1,
+            }
+            count.overdue += u64::from(entry.incident.is_overdue(at));
+        }
+        count.exposures = u64::from(self.guard.count(at));
+        count.breaker_open = self.guard.is_open(at);
+        count
+    }
+
+    // ------------------------------------------------------------ what goes out
+
+    /// Says it in the log, and to those who tell people. Nobody waits for them.
+    pub(super) fn tell(&mut self, id: &IncidentId, news: News) {
+        let Some(entry) = self.book.get(id) else { return };
+        let incident = Arc::clone(&entry.incident);
+        let Incident { secret, version, .. } = &*incident;
+        match news {
+            News::DeadlinePassed => {
+                self.parts.metrics.exposure_overdue();
+                tracing::error!(
+                    %secret, %version, incident = %id,
+                    "the exposed version is still accepted past its deadline"
+                );
+            }
+            News::Waiting | News::NeedsHuman => {
+                tracing::warn!(%secret, %version, incident = %id, "incident: {}", news.code());
+            }
+            _ => tracing::info!(%secret, %version, incident = %id, "incident: {}", news.code()),
+        }
+        if self.parts.notices.try_send(Notice { news, incident }).is_err() {
+            self.parts.metrics.notice("dropped");
+            tracing::warn!(incident = %id, "people could not be told: too much waits already");
+        }
+    }
+
+    /// Writes an audit line.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it cannot be written: what a person asks for must not be done then.
+    pub(super) fn audit(
+        &mut self,
+        kind: EntryKind,
+        actor: &str,
+        note: &str,
+    ) -> Result<(), Refusal> {
+        let (at, _) = self.now();
+        let entry = AuditEntry::new(at, &self.parts.instance, kind).note(note);
+        let entry = AuditEntry { actor: actor.to_owned(), ..entry };
+        self.parts.audit.append(entry).map(drop).map_err(|error| {
+            tracing::error!("an audit line of the desk could not be written: {error}");
+            Refusal {
+                kind: RefusalKind::Unavailable,
+                reason: Reason::AuditUnwritable,
+                possible_at: None,
+                text: error.to_string(),
+            }
+        })
+    }
+}
+
+/// Every incident in Vault; one that cannot be used is left alone and said.
+async fn load(store: Arc<dyn Incidents>) -> Result<Vec<(Incident, Revision)>, StoreError> {
+    let ids = store.list().await?;
+    let reads = ids.into_iter().map(|id| {
+        let store = Arc::clone(&store);
+        async move { store.load(&id).await }
+    });
+    let mut reads = futures_util::stream::iter(reads).buffered(LOADS_AT_ONCE);
+    let mut loaded = Vec::new();
+    while let Some(read) = reads.next().await {
+        match read {
+            Ok(found) => loaded.extend(found),
+            Err(error @ StoreError::Unreadable { .. }) => tracing::error!("{error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(loaded)
+}
+
+fn from_record(at: Timestamp) -> Sighting {
+    Sighting {
+        source: SourceName::new(FROM_RECORD).expect("a plain word is a name"),
+        id: String::new(),
+        label: String::new(),
+        found_at: None,
+        claim: Claim::Leaked,
+        proved: true,
+        at,
+        last_at: at,
+        times: 1,
+    }
+}
