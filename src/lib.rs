@@ -24,6 +24,7 @@ pub mod http;
 
 pub mod api;
 pub mod intake;
+pub mod notify;
 
 pub mod config;
 

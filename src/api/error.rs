@@ -11,7 +11,7 @@ use crate::api::{REPLY_WITHIN, wire};
 use crate::engine::command::{Refusal, RefusalKind};
 use crate::engine::scan::ScanError;
 use crate::http::body::BodyError;
-use crate::model::id::SecretName;
+use crate::model::id::{IncidentId, SecretName};
 use crate::model::reason::Reason;
 use crate::model::time::Span;
 
@@ -19,6 +19,8 @@ use crate::model::time::Span;
 pub const NO_SUCH_SECRET: &str = "no_such_secret";
 /// The scan has ended, or nobody used it for a while.
 pub const NO_SUCH_SCAN: &str = "no_such_scan";
+/// The id in the path is no incident at hand.
+pub const NO_SUCH_INCIDENT: &str = "no_such_incident";
 /// The path means nothing.
 pub const NO_SUCH_PATH: &str = "no_such_path";
 /// The path cannot be asked this way.
@@ -128,6 +130,22 @@ impl ApiError {
             None => format!("no secret is called {name:?}: `rotord status` lists them"),
         };
         ApiError::new(StatusCode::NOT_FOUND, NO_SUCH_SECRET, text)
+    }
+
+    /// No incident of that id among the open ones and the last that are over.
+    pub(super) fn no_such_incident(id: &IncidentId) -> ApiError {
+        let text = format!(
+            "no incident {id} is at hand: `rotord incident list` has the open ones and the last \
+             that are over; older ones lie in Vault, below incident/ in rotord's mount"
+        );
+        ApiError::new(StatusCode::NOT_FOUND, NO_SUCH_INCIDENT, text)
+    }
+
+    /// This instance does not keep incidents at the moment.
+    pub(super) fn desk_away() -> ApiError {
+        let text = "this instance does not hold the lease, or is still reading the incidents: ask \
+                    the one that leads, or try again";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Reason::NoLease.code(), text)
     }
 
     /// The queue did not take it: nothing happened.

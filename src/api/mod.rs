@@ -10,6 +10,7 @@ pub mod wire;
 mod alerts;
 mod command;
 mod health;
+mod incidents;
 mod params;
 mod scope;
 mod status;
@@ -126,6 +127,12 @@ pub fn router(api: Api) -> Router {
         .route("/v1/scans/{scan}/pieces", post(alerts::piece))
         .route("/v1/scans/{scan}/report", post(alerts::report_scan))
         .route("/v1/scans/{scan}/end", post(alerts::end))
+        .route("/v1/incidents", get(incidents::list))
+        .route("/v1/incidents/{id}", get(incidents::show))
+        .route("/v1/incidents/{id}/report", get(incidents::report))
+        .route("/v1/incidents/{id}/approve", post(incidents::approve))
+        .route("/v1/incidents/{id}/waive", post(incidents::waive))
+        .route("/v1/incidents/{id}/close", post(incidents::close))
         .route("/v1/reload", post(command::reload))
         .route("/v1/audit/acknowledge", post(command::acknowledge))
         .route("/v1/health/live", get(health::live))

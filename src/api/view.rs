@@ -1,6 +1,7 @@
 //! From the engine's snapshot to the wire, field by field, by hand: what is not written here does
 //! not leave the daemon.
 
+pub(super) mod incidents;
 mod outgoing;
 mod planned;
 

@@ -6,6 +6,7 @@
 
 pub mod alerts;
 mod health;
+pub mod incidents;
 pub mod scope;
 
 use serde::{Deserialize, Serialize};

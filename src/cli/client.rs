@@ -154,6 +154,37 @@ impl Client {
         self.answer(self.request(Method::POST, &format!("v1/scans/{scan}/end"), &[])).await
     }
 
+    /// All incidents at hand.
+    pub(super) async fn incidents(&self) -> Result<wire::incidents::Incidents, CliError> {
+        self.get("v1/incidents", None).await
+    }
+
+    /// One incident in full.
+    pub(super) async fn incident(
+        &self,
+        id: &str,
+    ) -> Result<wire::incidents::IncidentDetail, CliError> {
+        self.get(&format!("v1/incidents/{id}"), None).await
+    }
+
+    /// Its report, which is text and not JSON.
+    pub(super) async fn incident_report(&self, id: &str) -> Result<String, CliError> {
+        let request = self.request(Method::GET, &format!("v1/incidents/{id}/report"), &[]);
+        let body = self.answered(request).await?;
+        String::from_utf8(body).map_err(|error| CliError::NotUnderstood(error.to_string()))
+    }
+
+    /// What a person decides about it.
+    pub(super) async fn incident_wish(
+        &self,
+        id: &str,
+        verb: &str,
+        params: Params<'_>,
+    ) -> Result<wire::Done, CliError> {
+        let path = format!("v1/incidents/{id}/{verb}");
+        self.answer(self.request(Method::POST, &path, params)).await
+    }
+
     /// Has the config read again.
     pub(super) async fn reload(&self) -> Result<wire::Done, CliError> {
         self.answer(self.request(Method::POST, "v1/reload", &[])).await
@@ -186,12 +217,17 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
+        let body = self.answered(request).await?;
+        serde_json::from_slice(&body).map_err(|error| CliError::NotUnderstood(error.to_string()))
+    }
+
+    /// The body of an answer that is a success.
+    async fn answered(&self, request: RequestBuilder) -> Result<Vec<u8>, CliError> {
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         let body = self.body(response).await?;
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|error| CliError::NotUnderstood(error.to_string()));
+            return Ok(body);
         }
         match serde_json::from_slice(&body) {
             Ok(error) => Err(CliError::Answer(status, error)),

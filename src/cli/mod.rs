@@ -15,6 +15,7 @@ mod exit;
 mod follow;
 mod hold;
 mod human;
+mod incident;
 mod mass;
 mod needs;
 mod online;
@@ -99,6 +100,7 @@ enum Asking {
     Alert(alert::Alert),
     Scan(scan::Scan),
     Reload(reload::Reload),
+    Incident(incident::Incident),
 }
 
 /// Where a command writes what it was asked for. Errors go to standard error.
@@ -182,6 +184,7 @@ impl Asking {
             Asking::Alert(alert) => alert.act(daemon, out).await,
             Asking::Scan(scan) => scan.act(daemon, out).await,
             Asking::Reload(reload) => reload.act(daemon, out).await,
+            Asking::Incident(incident) => incident.act(daemon, out).await,
         }
     }
 }

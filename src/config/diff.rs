@@ -89,6 +89,8 @@ fn restart(old: &Config, new: &Config) -> BTreeSet<&'static str> {
         ("daemon", !old.daemon.reloads_to(&new.daemon)),
         ("limits", old.limits != new.limits),
         ("alerts", !alerts_reload(old, new)),
+        ("incidents", old.incidents != new.incidents),
+        ("notify", old.notify != new.notify),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
 }

@@ -14,6 +14,7 @@ pub mod diff;
 mod files;
 mod issuer;
 pub mod locate;
+mod notify;
 mod place;
 pub mod policy;
 pub mod problem;
@@ -40,7 +41,9 @@ use crate::config::reader::{Entry, Findings, Section, Used};
 use crate::config::secret::SecretConfig;
 use crate::config::target::Claims;
 use crate::driver::registry::{ChannelSpec, IssuerSpec};
+use crate::incident::guard;
 use crate::model::id::SecretName;
+use crate::notify::Recipient;
 use crate::plan::window::Freeze;
 
 /// Largest config in bytes: ten thousand secrets of 1.5 KiB each.
@@ -55,6 +58,10 @@ pub struct Config {
     pub daemon: DaemonConfig,
     /// How much at once.
     pub limits: Limits,
+    /// What holds alerts back.
+    pub incidents: guard::Limits,
+    /// Who is told of incidents.
+    pub notify: Vec<Recipient>,
     /// What pushes are signed with, by name.
     pub channels: BTreeMap<String, ChannelSpec>,
     /// Where leak alerts come from, if anywhere.
@@ -180,6 +187,9 @@ fn root(s: &Section<'_>, findings: &Findings) -> Option<Config> {
         .and_then(|e| e.section(daemon::vault)?);
     let daemon = s.section("daemon", daemon::daemon).unwrap_or_default();
     let limits = s.section("limits", daemon::limits).unwrap_or_default();
+    let incidents = s.section("incidents", notify::incidents).unwrap_or_default();
+    let recipients = s.get("notify").and_then(Entry::list).unwrap_or_default();
+    let recipients = recipients.into_iter().filter_map(|e| e.section(notify::recipient)?).collect();
     let defaults = s.section("defaults", |t| policy::read(t, &Defaults::default()));
     let defaults = defaults.unwrap_or_default();
     let freezes = s.get("freeze").and_then(Entry::list).unwrap_or_default();
@@ -223,6 +233,12 @@ fn root(s: &Section<'_>, findings: &Findings) -> Option<Config> {
         vault: vault?,
         daemon,
         limits,
+    Some(Config {
+        vault: vault?,
+        daemon,
+        limits,
+        incidents,
+        notify: recipients,
         channels,
         secrets,
         warnings: Vec::new(),

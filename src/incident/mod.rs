@@ -8,6 +8,7 @@
 pub mod alert;
 pub mod decide;
 pub mod guard;
+mod moment;
 pub mod progress;
 pub mod record;
 pub mod report;

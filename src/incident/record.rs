@@ -12,7 +12,8 @@ use thiserror::Error;
 
 use crate::incident::alert::{Claim, FoundAt};
 use crate::incident::decide::{Action, Doubt};
-use crate::model::id::{IncidentId, RotationId, SecretName, SourceName, TargetName};
+pub use crate::incident::moment::{Moment, What};
+use crate::model::id::{IncidentId, SecretName, SourceName, TargetName};
 use crate::model::id::{VersionId, WriteId};
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
@@ -131,91 +132,6 @@ pub struct Mark {
     pub left_at: Option<Timestamp>,
     /// Who excused it.
     pub waived_by: Option<String>,
-}
-
-/// One step of the time line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Moment {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub what: What,
-}
-
-/// What can happen to an incident.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
-pub enum What {
-    /// The first alert came in.
-    Opened,
-    /// The source says that everybody can read it.
-    Public,
-    /// A person is asked.
-    Asked {
-        /// Why.
-        wait: Wait,
-    },
-    /// A person agreed.
-    Approved {
-        /// Who.
-        by: String,
-        /// Why.
-        reason: String,
-    },
-    /// The version counts as exposed: what follows is an emergency.
-    Exposed,
-    /// A rotation answers it.
-    Rotation {
-        /// Which.
-        id: RotationId,
-    },
-    /// A newer version is the one to use.
-    Current {
-        /// Which.
-        version: VersionId,
-    },
-    /// A target works without the exposed version.
-    Left {
-        /// Which.
-        target: TargetName,
-    },
-    /// A target that had left the version was seen with it again.
-    Returned {
-        /// Which.
-        target: TargetName,
-    },
-    /// A target was excused.
-    Waived {
-        /// Which.
-        target: TargetName,
-        /// By whom.
-        by: String,
-        /// Why.
-        reason: String,
-    },
-    /// Every target that counts works without the exposed version.
-    Everywhere,
-    /// Nobody accepts the exposed version any more.
-    Refused,
-    /// The exposed version is still accepted past its deadline.
-    DeadlinePassed,
-    /// The rotation stands and waits for a person.
-    NeedsHuman {
-        /// Why.
-        reason: Reason,
-    },
-    /// The exposed version is gone for good.
-    Revoked,
-    /// Everything is settled.
-    Done,
-    /// A person ended it.
-    Closed {
-        /// Who.
-        by: String,
-        /// Why.
-        reason: String,
-    },
 }
 
 /// Why a person's wish does not fit the incident. Nothing was changed.
@@ -442,22 +358,6 @@ impl Incident {
 
     fn still_open(&self) -> Result<(), NotNow> {
         if self.is_open() { Ok(()) } else { Err(NotNow::Over(self.id.clone(), self.state.name())) }
-    }
-}
-
-impl What {
-    /// Whether it happens once at most and decides what follows: such a step always finds room.
-    fn is_once(&self) -> bool {
-        matches!(
-            self,
-            What::Exposed
-                | What::Everywhere
-                | What::Refused
-                | What::DeadlinePassed
-                | What::Revoked
-                | What::Done
-                | What::Closed { .. }
-        )
     }
 }
 

@@ -31,6 +31,16 @@ pub fn markdown(incident: &Incident, now: Timestamp) -> String {
     page.0
 }
 
+/// One step of the time line as a line of plain text; whoever shows it makes it harmless.
+pub fn step(what: &What) -> String {
+    said(what, &str::to_owned)
+}
+
+/// One open point as a line of plain text.
+pub fn open_point(missing: &Missing, incident: &Incident) -> String {
+    lacks(missing, incident, &str::to_owned)
+}
+
 /// The page as it grows.
 struct Page(String);
 
@@ -139,7 +149,11 @@ fn what_happened(page: &mut Page, incident: &Incident, now: Timestamp) {
     page.line(timeline::svg(incident, now));
     for moment in &incident.timeline {
         let Moment { at, what } = moment;
-        page.line(format_args!("- {at} ({}): {}", after(incident.opened_at, *at), said(what)));
+        page.line(format_args!(
+            "- {at} ({}): {}",
+            after(incident.opened_at, *at),
+            said(what, &code)
+        ));
     }
     if incident.more_moments > 0 {
         page.line(format_args!("- {} more steps found no room here", incident.more_moments));
@@ -147,19 +161,20 @@ fn what_happened(page: &mut Page, incident: &Incident, now: Timestamp) {
     page.line("");
 }
 
-fn said(what: &What) -> String {
+/// A step in words; `mark` is put around what others wrote.
+fn said(what: &What, mark: &dyn Fn(&str) -> String) -> String {
     match what {
         What::Opened => "the first alert was accepted".to_owned(),
         What::Public => "a source says that everybody can read it".to_owned(),
         What::Asked { wait } => format!("a person is asked: {}", wait.meaning()),
-        What::Approved { by, reason } => format!("{} agreed: {}", code(by), code(reason)),
+        What::Approved { by, reason } => format!("{} agreed: {}", mark(by), mark(reason)),
         What::Exposed => "the version counts as exposed".to_owned(),
-        What::Rotation { id } => format!("rotation {} answers it", code(&id.0)),
+        What::Rotation { id } => format!("rotation {} answers it", mark(&id.0)),
         What::Current { version } => format!("{version} is current"),
-        What::Left { target } => format!("{} works without it", code(target.as_str())),
-        What::Returned { target } => format!("{} was seen with it again", code(target.as_str())),
+        What::Left { target } => format!("{} works without it", mark(target.as_str())),
+        What::Returned { target } => format!("{} was seen with it again", mark(target.as_str())),
         What::Waived { target, by, reason } => {
-            format!("{} excused {}: {}", code(by), code(target.as_str()), code(reason))
+            format!("{} excused {}: {}", mark(by), mark(target.as_str()), mark(reason))
         }
         What::Everywhere => "no target that counts uses or accepts it".to_owned(),
         What::Refused => "nobody accepts it any more".to_owned(),
@@ -169,7 +184,7 @@ fn said(what: &What) -> String {
         }
         What::Revoked => "its material is deleted".to_owned(),
         What::Done => "everything is settled".to_owned(),
-        What::Closed { by, reason } => format!("{} closed it: {}", code(by), code(reason)),
+        What::Closed { by, reason } => format!("{} closed it: {}", mark(by), mark(reason)),
     }
 }
 
@@ -196,7 +211,7 @@ fn decisions(page: &mut Page, incident: &Incident) {
         matches!(what, What::Approved { .. } | What::Waived { .. } | What::Closed { .. })
     };
     for moment in incident.timeline.iter().filter(|moment| people(&moment.what)) {
-        page.line(format_args!("- {}: {}", moment.at, said(&moment.what)));
+        page.line(format_args!("- {}: {}", moment.at, said(&moment.what, &code)));
     }
     page.line("");
 }
@@ -205,7 +220,7 @@ fn open(page: &mut Page, incident: &Incident) {
     page.line("## What is open\n");
     let missing = incident.missing();
     for missing in &missing {
-        page.line(format_args!("- {}", lacks(missing, incident)));
+        page.line(format_args!("- {}", lacks(missing, incident, &code)));
     }
     if missing.is_empty() {
         page.line("Nothing.");
@@ -213,18 +228,20 @@ fn open(page: &mut Page, incident: &Incident) {
     page.line("");
 }
 
-fn lacks(missing: &Missing, incident: &Incident) -> String {
+fn lacks(missing: &Missing, incident: &Incident, mark: &dyn Fn(&str) -> String) -> String {
     let Incident { id, secret, .. } = incident;
     match missing {
         Missing::Approval(wait) => format!(
-            "a person's word ({}): `rotord incident approve {id} --reason ...`, or \
-             `rotord incident close {id} --reason ...`",
-            wait.meaning()
+            "a person's word ({}): {}, or {}",
+            wait.meaning(),
+            mark(&format!("rotord incident approve {id} --reason WHY")),
+            mark(&format!("rotord incident close {id} --reason WHY"))
         ),
         Missing::Exposure => "the version could not be marked as exposed yet".to_owned(),
         Missing::Target(target) => format!(
-            "{} may still hold it: `rotord status {secret}` says why",
-            code(target.as_str())
+            "{} may still hold it: {} says why",
+            mark(target.as_str()),
+            mark(&format!("rotord status {secret}"))
         ),
         Missing::Refusal => "it is still accepted somewhere".to_owned(),
         Missing::Revocation => "its material is not deleted yet".to_owned(),

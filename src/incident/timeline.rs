@@ -43,7 +43,8 @@ pub(super) fn svg(incident: &Incident, now: Timestamp) -> String {
     let height = rows * ROW + 2 * ROW;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n\
+         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\" \
+         role=\"img\">\n\
          <title>Time line of incident {}</title>\n",
         escaped(&incident.id.0)
     );

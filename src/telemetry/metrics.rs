@@ -140,7 +140,7 @@ metrics! {
     counter findings [action] Counter::default,
         "Findings of alerts, by what was done about each; unknown if the value is none of ours";
     gauge incidents [state] Gauge::default,
-        "Open incidents: waiting for a person, acting, or overdue (still accepted past the deadline)";
+        "Open incidents: waiting for a person, acting, or overdue (past the deadline)";
     counter exposures_overdue [] Counter::default,
         "Exposed versions that were still accepted when their deadline passed";
     counter incident_writes [result] Counter::default,

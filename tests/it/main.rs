@@ -8,6 +8,7 @@ mod canary;
 mod cli;
 mod config;
 mod cost;
+mod desk;
 mod incident;
 mod intake;
 mod issuers;

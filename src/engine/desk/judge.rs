@@ -14,12 +14,17 @@ use crate::incident::progress::News;
 use crate::incident::record::{Incident, Opening, Sighting, State, Wait, foreign, new_id};
 use crate::model::id::{IncidentId, RotationId};
 use crate::model::policy::OnLeak;
+use crate::model::time::Timestamp;
 use crate::model::version::Stage;
 use crate::store::Revision;
 use crate::store::audit::EntryKind;
 
 /// Places of unknown values that one audit line names: the rest is counted.
 const PLACES_MAX: usize = 3;
+
+/// Ids that are drawn before one that is taken is used: two in the same second are alike once in
+/// four thousand million.
+const DRAWS_MAX: usize = 8;
 
 impl Desk {
     /// Judges an alert and has done what follows from it. It is answered once that is durable.
@@ -162,10 +167,8 @@ impl Desk {
         sighting: Sighting,
     ) -> IncidentId {
         let (now, _) = self.now();
-        let mut random = [0; 4];
-        self.parts.entropy.fill(&mut random);
+        let id = self.draw_id(now);
         let (secret, version) = meaning.clone();
-        let id = new_id(now, random);
         let opening = Opening { id: id.clone(), secret, version, stage, action, at: now, sighting };
         let incident = Incident::open(opening);
         let news = if incident.is_waiting() { News::Waiting } else { News::Opened };
@@ -177,6 +180,18 @@ impl Desk {
         }
         self.write(&id);
         id
+    }
+
+    /// An id that no incident at hand has.
+    fn draw_id(&self, now: Timestamp) -> IncidentId {
+        let draw = || {
+            let mut random = [0; 4];
+            self.parts.entropy.fill(&mut random);
+            new_id(now, random)
+        };
+        let mut draws = (0..DRAWS_MAX).map(|_| draw());
+        let free = draws.find(|id| self.book.get(id).is_none());
+        free.unwrap_or_else(draw)
     }
 
     fn join(&mut self, id: &IncidentId, sighting: Sighting) {

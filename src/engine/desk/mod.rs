@@ -152,12 +152,28 @@ pub struct GuardView {
     pub open: bool,
 }
 
+/// How telling one recipient of notices goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Its name in the config.
+    pub name: String,
+    /// Notices that wait.
+    pub waiting: u64,
+    /// Notices that arrived.
+    pub delivered: u64,
+    /// Notices that were given up.
+    pub undelivered: u64,
+    /// Why the last attempt failed, unless it did not.
+    pub failure: Option<String>,
+}
+
 /// How others reach the desk.
 #[derive(Clone, Debug)]
 pub struct DeskHandle {
     reports: mpsc::Sender<Report>,
     asks: mpsc::Sender<Ask>,
     picture: watch::Receiver<Arc<Picture>>,
+    told: watch::Receiver<Arc<Vec<Told>>>,
 }
 
 /// The ends that the desk holds.
@@ -169,6 +185,8 @@ pub struct DeskEnds {
     pub asks: mpsc::Receiver<Ask>,
     /// Pictures out.
     pub picture: watch::Sender<Arc<Picture>>,
+    /// How telling people goes, from whoever does that.
+    pub told: watch::Sender<Arc<Vec<Told>>>,
 }
 
 impl DeskHandle {
@@ -177,8 +195,10 @@ impl DeskHandle {
         let (reports, reports_end) = mpsc::channel(DESK_QUEUE_LEN);
         let (asks, asks_end) = mpsc::channel(ASKS_LEN);
         let (picture_end, picture) = watch::channel(Arc::default());
-        let ends = DeskEnds { reports: reports_end, asks: asks_end, picture: picture_end };
-        (DeskHandle { reports, asks, picture }, ends)
+        let (told_end, told) = watch::channel(Arc::default());
+        let ends =
+            DeskEnds { reports: reports_end, asks: asks_end, picture: picture_end, told: told_end };
+        (DeskHandle { reports, asks, picture, told }, ends)
     }
 
     /// Hands an alert in and waits for what became of it.
@@ -210,6 +230,11 @@ impl DeskHandle {
     /// The newest picture.
     pub fn picture(&self) -> Arc<Picture> {
         Arc::clone(&self.picture.borrow())
+    }
+
+    /// How telling people goes.
+    pub fn told(&self) -> Arc<Vec<Told>> {
+        Arc::clone(&self.told.borrow())
     }
 }
 

@@ -88,7 +88,8 @@ impl Desk {
                 self.change(id, |incident| incident.expose(at, deadline));
             }
             Err(refusal) if refusal.kind == RefusalKind::Unavailable => {
-                tracing::warn!(incident = %id, reason = %refusal.reason, "not exposed yet: {refusal}");
+                let reason = refusal.reason;
+                tracing::warn!(incident = %id, %reason, "not exposed yet: {refusal}");
                 let again = now.plus(book::pause(tries));
                 for reply in approvers {
                     let text = format!("approved, and tried again by itself: {}", refusal.text);
@@ -180,6 +181,11 @@ impl Desk {
         let Some(entry) = self.book.get_mut(id) else { return };
         entry.writing = false;
         match read {
+            Ok(Some((theirs, _))) if theirs.secret != entry.incident.secret => {
+                // Another one has the id. Ours stays in memory, and in the record that names it.
+                tracing::error!(incident = %id, "the id is taken in Vault: not written");
+                entry.dirty = false;
+            }
             Ok(found) => {
                 entry.dirty = true;
                 entry.write_from = now;

@@ -18,7 +18,7 @@ mod process;
 mod scenario;
 mod setups;
 mod target;
-mod time;
+pub(crate) mod time;
 mod truth;
 mod vault;
 mod world;

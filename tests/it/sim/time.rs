@@ -48,10 +48,10 @@ impl Clock for SimClock {
 }
 
 /// Numbers from a seed (SplitMix64).
-pub(super) struct Chance(Mutex<u64>);
+pub(crate) struct Chance(Mutex<u64>);
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
         Chance(Mutex::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d))
     }
 

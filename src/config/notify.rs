@@ -1,0 +1,77 @@
+//! `[incidents]` and `[[notify]]`: what holds alerts back, and who is told of what they led to.
+//!
+//! Decides keys, defaults and bounds. Must not know where alerts come from.
+
+use crate::config::place;
+use crate::config::reader::{Entry, Section};
+use crate::incident::guard::{BREAKER_MAX, Limits};
+use crate::model::time::Span;
+use crate::notify::{Address, COMMAND_TIMEOUT_DEFAULT, Recipient, Way};
+
+/// A secret that may not be rotated for a leak for longer than a day is not protected.
+const FLOOR_MAX: Span = Span::from_secs(24 * 3600);
+
+/// The least of a window or time-out: below it only clocks are measured.
+const LEAST: Span = Span::from_secs(1);
+
+/// Whoever is told has been told, or the program hangs.
+const COMMAND_TIMEOUT_MAX: Span = Span::from_secs(120);
+
+/// Most arguments of a program.
+const ARGUMENTS_MAX: usize = 64;
+
+/// Reads `[incidents]`; every key has a default.
+pub(super) fn incidents(s: &Section<'_>) -> Limits {
+    let defaults = Limits::default();
+    let span =
+        |key, least, default| s.get(key).and_then(|e| e.span(least, FLOOR_MAX)).unwrap_or(default);
+    let breaker = s.get("breaker").and_then(|e| e.number(1, u64::from(BREAKER_MAX)));
+    Limits {
+        floor: span("floor", Span::ZERO, defaults.floor),
+        exposures: breaker.and_then(|n| u32::try_from(n).ok()).unwrap_or(defaults.exposures),
+        window: span("breaker_window", LEAST, defaults.window),
+    }
+}
+
+/// Reads one `[[notify]]`.
+pub(super) fn recipient(s: &Section<'_>) -> Option<Recipient> {
+    let name = s.require("name", "a name for logs and the status").and_then(Entry::text);
+    let types = [("webhook", true), ("command", false)];
+    let posts = s.require("type", "\"webhook\" or \"command\"").and_then(|e| e.one_of(&types));
+    let way = match posts {
+        Some(true) => webhook(s),
+        Some(false) => command(s),
+        None => None,
+    };
+    Some(Recipient { name: name?.to_owned(), way: way? })
+}
+
+fn webhook(s: &Section<'_>) -> Option<Way> {
+    let allow_http = s.get("allow_http").and_then(Entry::flag).unwrap_or(false);
+    let to = s.exactly_one(&["url", "url_secret"]).and_then(|(way, chosen)| match way {
+        "url" => place::url(chosen, allow_http).map(Address::Plain),
+        _ => place::secret(chosen).map(Address::Secret),
+    });
+    let key = s.get("key").map_or(Some(None), |e| place::secret(e).map(Some));
+    let ca_file = s.get("ca_file").and_then(place::plain_file);
+    Some(Way::Webhook { to: to?, key: key?, allow_http, ca_file })
+}
+
+fn command(s: &Section<'_>) -> Option<Way> {
+    let entry =
+        s.require("argv", "the program and its arguments: [\"/usr/bin/page\", \"--on-call\"]");
+    let timeout = s.get("timeout").and_then(|e| e.span(LEAST, COMMAND_TIMEOUT_MAX));
+    let entry = entry?;
+    let argv: Option<Vec<String>> =
+        entry.clone().list()?.into_iter().map(|e| e.text().map(str::to_owned)).collect();
+    let argv = argv?;
+    let absolute = argv.first().is_some_and(|program| program.starts_with('/'));
+    if !absolute || argv.len() > ARGUMENTS_MAX {
+        entry.problem(
+            "this is no program with its arguments",
+            "begin with the absolute path of the program; it is started without a shell",
+        );
+        return None;
+    }
+    Some(Way::Command { argv, timeout: timeout.unwrap_or(COMMAND_TIMEOUT_DEFAULT) })
+}

@@ -1,0 +1,252 @@
+//! Telling people: each recipient has its own queue and its own pace.
+//!
+//! Decides what is said of an incident, to whom, how often it is tried and when it is given up. It
+//! reads notices from the desk and nothing waits for it: a recipient that is away for a day costs
+//! a bounded queue, and shows in `rotord incident list`. No value and no digest is ever told.
+
+mod command;
+mod message;
+mod webhook;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::driver::secret_ref::{SecretRef, Secrets};
+use crate::engine::desk::{NOTICES_LEN, Notice, Told};
+use crate::model::time::{Clock, Span};
+use crate::notify::message::Message;
+use crate::telemetry::metrics::Metrics;
+
+/// Waits before the next attempts at one message: a restart, a deployment, an outage. After the
+/// last one it is given up: news of an hour ago wakes nobody usefully, and the incident stays.
+pub const PAUSES: [Span; 6] = [
+    Span::from_secs(1),
+    Span::from_secs(5),
+    Span::from_secs(30),
+    Span::from_secs(120),
+    Span::from_secs(600),
+    Span::from_secs(1_800),
+];
+
+/// How long a command may run unless the config says otherwise.
+pub const COMMAND_TIMEOUT_DEFAULT: Span = Span::from_secs(10);
+
+/// Somebody who is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Its name: in logs and in the status.
+    pub name: String,
+    /// How it is reached.
+    pub way: Way,
+}
+
+/// How a recipient is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A POST with JSON.
+    Webhook {
+        /// Where to.
+        to: Address,
+        /// The key it is signed with, if it is.
+        key: Option<SecretRef>,
+        /// Lets plain HTTP leave this machine.
+        allow_http: bool,
+        /// The only authorities to trust, in PEM; without it the system's.
+        ca_file: Option<PathBuf>,
+    },
+    /// A program, started without a shell; the JSON comes on its standard input.
+    Command {
+        /// The program, by its absolute path, and its arguments.
+        argv: Vec<String>,
+        /// How long it may run.
+        timeout: Span,
+    },
+}
+
+/// Where a webhook goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A URL that is no secret.
+    Plain(Url),
+    /// A URL that lets whoever has it post: chat services hand these out.
+    Secret(SecretRef),
+}
+
+/// Why a message did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Undelivered {
+    /// For people: no URL, no answer's body.
+    text: String,
+    /// How long the other side asks to be left alone.
+    after: Option<Span>,
+}
+
+/// What brings a message to a recipient, once.
+#[async_trait]
+trait Deliver: Send + Sync {
+    async fn deliver(&self, message: &Message) -> Result<(), Undelivered>;
+}
+
+/// What telling people needs.
+pub struct Parts {
+    /// Who is told.
+    pub recipients: Vec<Recipient>,
+    /// Fetches keys and addresses.
+    pub secrets: Secrets,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where it is shown how telling them goes.
+    pub told: watch::Sender<Arc<Vec<Told>>>,
+}
+
+/// One recipient at work.
+struct Desk {
+    at: usize,
+    means: Box<dyn Deliver>,
+    messages: mpsc::Receiver<Arc<Message>>,
+    board: Arc<Board>,
+}
+
+/// How telling everybody goes.
+struct Board {
+    all: Mutex<Vec<Told>>,
+    told: watch::Sender<Arc<Vec<Told>>>,
+    metrics: Metrics,
+}
+
+/// Tells everybody of every notice until told to stop. What waits then is lost: the incidents are
+/// in Vault, and the next start tells what comes after it.
+pub async fn run(parts: Parts, notices: mpsc::Receiver<Notice>, stop: CancellationToken) {
+    let Parts { recipients, secrets, clock, metrics, told } = parts;
+    let means = |recipient: Recipient| -> (String, Box<dyn Deliver>) {
+        let means: Box<dyn Deliver> = match recipient.way {
+            Way::Webhook { to, key, allow_http, ca_file } => Box::new(webhook::Webhook {
+                to,
+                key,
+                allow_http,
+                ca_file,
+                secrets: secrets.clone(),
+                clock: Arc::clone(&clock),
+            }),
+            Way::Command { argv, timeout } => Box::new(command::Program { argv, timeout }),
+        };
+        (recipient.name, means)
+    };
+    let named = recipients.into_iter().map(means).collect();
+    tell(named, Board::new(told, metrics), notices, stop).await;
+}
+
+async fn tell(
+    named: Vec<(String, Box<dyn Deliver>)>,
+    mut board: Board,
+    mut notices: mpsc::Receiver<Notice>,
+    stop: CancellationToken,
+) {
+    let blank = |(name, _): &(String, _)| Told { name: name.clone(), ..Told::default() };
+    board.all = Mutex::new(named.iter().map(blank).collect());
+    let board = Arc::new(board);
+    board.show();
+    let mut desks = JoinSet::new();
+    let mut queues = Vec::new();
+    for (at, (_, means)) in named.into_iter().enumerate() {
+        let (queue, messages) = mpsc::channel(NOTICES_LEN);
+        queues.push(queue);
+        let desk = Desk { at, means, messages, board: Arc::clone(&board) };
+        desks.spawn(desk.work());
+    }
+    loop {
+        let notice = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            notice = notices.recv() => notice,
+        };
+        let Some(notice) = notice else { break };
+        let message = Arc::new(Message::of(&notice));
+        for (at, queue) in queues.iter().enumerate() {
+            match queue.try_send(Arc::clone(&message)) {
+                Ok(()) => board.note(at, |told| told.waiting += 1),
+                Err(_) => board.lost(at, "its queue is full"),
+            }
+        }
+    }
+    // Somebody who is away must not hold up the end of the process.
+    desks.shutdown().await;
+}
+
+impl Desk {
+    /// One message after the other, in their order.
+    async fn work(mut self) {
+        while let Some(message) = self.messages.recv().await {
+            self.bring(&message).await;
+            self.board.note(self.at, |told| told.waiting = told.waiting.saturating_sub(1));
+        }
+    }
+
+    async fn bring(&self, message: &Message) {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let failed = match self.means.deliver(message).await {
+                Ok(()) => return self.board.arrived(self.at),
+                Err(failed) => failed,
+            };
+            let Some(pause) = pauses.next() else {
+                return self.board.lost(self.at, &failed.text);
+            };
+            self.board.failed(self.at, &failed.text);
+            let pause = failed.after.map_or(pause, |after| after.max(pause));
+            tokio::time::sleep(pause.to_std()).await;
+        }
+    }
+}
+
+impl Board {
+    fn new(told: watch::Sender<Arc<Vec<Told>>>, metrics: Metrics) -> Board {
+        Board { all: Mutex::default(), told, metrics }
+    }
+
+    fn note(&self, at: usize, change: impl FnOnce(&mut Told)) {
+        if let Some(told) = self.all.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+            change(told);
+        }
+        self.show();
+    }
+
+    fn arrived(&self, at: usize) {
+        self.metrics.notice("delivered");
+        self.note(at, |told| {
+            told.delivered += 1;
+            told.failure = None;
+        });
+    }
+
+    fn failed(&self, at: usize, text: &str) {
+        self.metrics.notice("failed");
+        self.note(at, |told| told.failure = Some(text.to_owned()));
+    }
+
+    /// It is given up, and said so where somebody looks.
+    fn lost(&self, at: usize, text: &str) {
+        self.metrics.notice("undelivered");
+        self.note(at, |told| {
+            told.undelivered += 1;
+            told.failure = Some(text.to_owned());
+            tracing::error!(recipient = %told.name, "people were not told: {text}");
+        });
+    }
+
+    fn show(&self) {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.told.send_replace(Arc::new(all));
+    }
+}

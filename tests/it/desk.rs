@@ -1,0 +1,393 @@
+//! The desk with the real engine behind it: from an alert to a rotation and an incident that ends
+//! by itself.
+
+mod rig;
+
+use std::sync::atomic::Ordering;
+
+use rotord::engine::command::{Command, RefusalKind};
+use rotord::engine::desk::Wish;
+use rotord::incident::alert::Claim;
+use rotord::incident::decide::{Action, Doubt};
+use rotord::incident::guard::Limits;
+use rotord::incident::progress::News;
+use rotord::incident::record::{State, Wait, What, of_taint};
+use rotord::model::id::{IncidentId, RotationId, VersionId};
+use rotord::model::policy::OnLeak;
+use rotord::model::reason::Reason;
+use rotord::model::time::Span;
+use rotord::model::version::Stage;
+use rotord::store::Store as _;
+use rotord::store::incident::Incidents as _;
+use tokio::task::JoinSet;
+
+use rig::{Rig, World, alert, clue, key_clue, pass, secret, target};
+
+const PLACE: &str = "https://git.example/acme/shop/.env";
+
+async fn started(names: &[&str]) -> Rig {
+    let world = World::of(names);
+    names.iter().for_each(|name| world.knows(&clue(name), name, 1));
+    world.start().await
+}
+
+async fn done(rig: &mut Rig) {
+    rig.until(|rig| rig.picture().incidents.values().all(|i| i.state == State::Done)).await;
+    // The last write comes after its pause.
+    pass(2_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_rotates_and_its_incident_ends_by_itself() {
+    let mut rig = started(&["key"]).await;
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    let judged = verdicts[0].ours[0].clone();
+    assert_eq!((judged.version, judged.stage), (VersionId(1), Stage::Current));
+    assert_eq!(judged.action, Action::Rotate);
+    assert!(judged.rotation.is_some());
+    // Both are durable when it is answered.
+    let stored = rig.world.store.load(&secret("key")).await.unwrap().unwrap();
+    let taint = stored.record.rotation.taint_of(VersionId(1)).expect("it is exposed");
+    assert_eq!(of_taint(taint), judged.incident);
+    assert_eq!(Some(rig.world.only_incident().await.id), judged.incident);
+    done(&mut rig).await;
+    let incident = rig.world.only_incident().await;
+    assert_eq!(incident.state, State::Done, "{incident:#?}");
+    for what in [
+        What::Exposed,
+        What::Current { version: VersionId(2) },
+        What::Everywhere,
+        What::Left { target: target("api") },
+        What::Refused,
+        What::Revoked,
+        What::Done,
+    ] {
+        assert!(incident.first(|known| *known == what).is_some(), "{what:?}: {incident:#?}");
+    }
+    assert_eq!(incident.sightings[0].found_at.as_ref().unwrap().as_str(), PLACE);
+    let lines = rig.world.audit_lines();
+    assert!(lines.contains("key v1: rotate"), "{lines}");
+    let news = [rig.notices.recv().await, rig.notices.recv().await].map(|n| n.unwrap().news);
+    assert_eq!(news, [News::Opened, News::Done]);
+    let again = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    assert_eq!(again[0].ours[0].action, Action::AlreadyRevoked);
+    assert_eq!(rig.world.incidents().await, 1);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_duplicates_at_once_are_one_rotation_and_one_incident() {
+    let mut rig = started(&["key"]).await;
+    let before = rig.world.rotations("key").await;
+    let mut senders = JoinSet::new();
+    for number in 0..1_000 {
+        let desk = rig.desk.clone();
+        let place = format!("https://git.example/fork-{}/.env", number % 100);
+        let alert = alert(clue("key"), &place);
+        senders.spawn(async move {
+            desk.report(rotord::engine::command::Actor("source".into()), alert).await
+        });
+    }
+    let mut counted = std::collections::BTreeMap::new();
+    while let Some(answer) = senders.join_next().await {
+        let verdicts = answer.unwrap().unwrap();
+        *counted.entry(verdicts[0].ours[0].action).or_insert(0_u64) += 1;
+    }
+    assert_eq!(counted[&Action::Rotate], 1);
+    // The last ones may come when everything is over.
+    let late = counted.get(&Action::AlreadyRevoked).copied().unwrap_or(0);
+    assert_eq!(counted[&Action::Join] + late, 999, "{counted:?}");
+    done(&mut rig).await;
+    assert_eq!(rig.world.rotations("key").await, before + 1);
+    let incident = rig.world.only_incident().await;
+    assert_eq!(incident.reports(), 1_000 - late);
+    assert!(incident.sightings.len() <= 50, "{}", incident.sightings.len());
+    let writes = rig.world.shelf.writes.load(Ordering::Relaxed);
+    assert!(writes <= 6, "{writes} writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_ours_is_counted_and_leaves_a_line() {
+    let rig = started(&["key"]).await;
+    let verdicts = rig.report(alert(clue("a stranger's"), PLACE)).await.unwrap();
+    assert!(verdicts[0].ours.is_empty());
+    assert_eq!(rig.world.incidents().await, 0);
+    let lines = rig.world.audit_lines();
+    assert!(lines.contains("of scanner, 1 found; 1 not ours https://git.example"), "{lines}");
+    assert!(rig.world.metrics.encode().contains(r#"findings_total{action="unknown"} 1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_without_proof_waits_for_a_person() {
+    let mut rig = started(&["key"]).await;
+    rig.world.knows(&key_clue("key-1"), "key", 1);
+    let before = rig.world.rotations("key").await;
+    let verdicts = rig.report(alert(key_clue("key-1"), PLACE)).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Ask(Doubt::Unproved));
+    pass(60_000).await;
+    assert_eq!(rig.world.rotations("key").await, before, "nothing was done");
+    let id = rig.world.only_incident().await.id;
+    let empty = rig.ask(&id, Wish::Approve, " ").await.unwrap_err();
+    assert_eq!(empty.kind, RefusalKind::Invalid);
+    let answer = rig.ask(&id, Wish::Approve, "I know that repository").await.unwrap();
+    assert!(answer.rotation.is_some(), "{answer:?}");
+    let approved = rig.world.only_incident().await;
+    let what = What::Approved { by: "alice".into(), reason: "I know that repository".into() };
+    assert!(approved.first(|known| *known == what).is_some(), "durable when answered");
+    let again = rig.ask(&id, Wish::Approve, "me too").await.unwrap_err();
+    assert_eq!(again.kind, RefusalKind::Conflict);
+    done(&mut rig).await;
+    assert_eq!(rig.world.rotations("key").await, before + 1);
+    assert!(rig.world.audit_lines().contains("approve: I know that repository"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn proof_that_comes_later_needs_no_person_any_more() {
+    let mut rig = started(&["key"]).await;
+    rig.world.knows(&key_clue("key-1"), "key", 1);
+    rig.report(alert(key_clue("key-1"), PLACE)).await.unwrap();
+    let verdicts = rig.report(alert(clue("key"), "elsewhere.txt:3")).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Rotate);
+    done(&mut rig).await;
+    let incident = rig.world.only_incident().await;
+    assert_eq!((incident.sightings.len(), incident.action), (2, Action::Rotate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_asks_is_obeyed_and_a_person_may_say_no() {
+    let mut world = World::of(&["key"]);
+    world.setups[0].on_leak = OnLeak::Ask;
+    world.knows(&clue("key"), "key", 1);
+    let rig = world.start().await;
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Ask(Doubt::Policy));
+    let id = verdicts[0].ours[0].incident.clone().unwrap();
+    rig.ask(&id, Wish::Close, "the value of the tests").await.unwrap();
+    let closed = world.only_incident().await;
+    assert_eq!(closed.state, State::Closed);
+    assert!(!closed.is_exposed());
+    let nobody = IncidentId("20200101T000000Z-00000000".into());
+    let unknown = rig.ask(&nobody, Wish::Close, "x").await.unwrap_err();
+    assert_eq!(unknown.kind, RefusalKind::NotFound);
+    // The next alert is a new question.
+    rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    assert_eq!(world.incidents().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_has_a_floor_and_all_of_them_a_breaker() {
+    let mut world = World::of(&["a", "b", "c", "d"]);
+    world.limits = Limits { exposures: 3, ..Limits::default() };
+    for name in ["a", "b", "c", "d"] {
+        world.knows(&clue(name), name, 1);
+    }
+    world.knows(&clue("a2"), "a", 2);
+    let mut rig = world.start().await;
+    rig.report(alert(clue("a"), PLACE)).await.unwrap();
+    done(&mut rig).await;
+    let next = rig.report(alert(clue("a2"), PLACE)).await.unwrap();
+    assert_eq!(next[0].ours[0].action, Action::Ask(Doubt::Floor));
+    for name in ["b", "c"] {
+        let verdicts = rig.report(alert(clue(name), PLACE)).await.unwrap();
+        assert_eq!(verdicts[0].ours[0].action, Action::Rotate, "{name}");
+    }
+    let held = rig.report(alert(clue("d"), PLACE)).await.unwrap();
+    assert_eq!(held[0].ours[0].action, Action::Ask(Doubt::Breaker));
+    pass(20).await;
+    let guard = rig.picture().guard;
+    assert!(guard.open && guard.exposures == 3, "{guard:?}");
+    pass(600_000).await;
+    let id = held[0].ours[0].incident.clone().unwrap();
+    rig.ask(&id, Wish::Approve, "checked").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_previous_version_goes_and_nothing_is_rotated() {
+    let mut rig = started(&["key"]).await;
+    let name = secret("key");
+    let rotate = Command::Rotate { name, emergency: false, reason: "drill".into() };
+    rig.command(rotate).await.unwrap();
+    rig.until(|rig| {
+        let snapshot = rig.snapshot();
+        let rotation = snapshot.secrets[&secret("key")].rotation.clone().unwrap();
+        rotation.phase.name() == "overlap"
+    })
+    .await;
+    let before = rig.world.rotations("key").await;
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Retire);
+    done(&mut rig).await;
+    assert_eq!(rig.world.rotations("key").await, before);
+    assert!(rig.world.only_incident().await.exposure(rig::BEGIN) < Span::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_away_makes_the_alarm_go_off_and_can_be_waived() {
+    let mut rig = started(&["key"]).await;
+    *rig.world.setups[0].targets[&target("worker")].off.lock().unwrap() = true;
+    rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    rig.until(|rig| {
+        let incidents = rig.picture().incidents.clone();
+        incidents
+            .values()
+            .any(|i| i.first(|w| *w == What::Left { target: target("api") }).is_some())
+    })
+    .await;
+    let mut seen = Vec::new();
+    rig.until(|rig| rig.picture().incidents.values().all(|i| i.refused_at().is_some())).await;
+    pass(2_000).await;
+    while let Ok(notice) = rig.notices.try_recv() {
+        seen.push(notice.news);
+    }
+    let incident = rig.world.only_incident().await;
+    let took = incident.refused_at().unwrap().since(incident.opened_at);
+    assert!(took >= Span::from_secs(60), "it was cut at its deadline, not before: {took}");
+    assert_eq!(incident.holding().collect::<Vec<_>>(), [&target("worker")]);
+    assert_eq!(incident.state, State::Acting, "{seen:?}");
+    let stranger = rig.ask(&incident.id, Wish::Waive(target("nobody")), "x").await.unwrap_err();
+    assert_eq!(stranger.kind, RefusalKind::NotFound);
+    rig.ask(&incident.id, Wish::Waive(target("worker")), "switched off for good").await.unwrap();
+    done(&mut rig).await;
+    let mark = rig.world.only_incident().await.targets[&target("worker")].clone();
+    assert_eq!(mark.waived_by.as_deref(), Some("alice"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_past_the_deadline_is_an_alarm() {
+    let mut rig = started(&["key"]).await;
+    let at = rig.world.clock.now();
+    let hold = rotord::model::policy::Hold {
+        by: "alice".into(),
+        reason: "audit".into(),
+        at,
+        until: at + Span::from_secs(1_000),
+        routine_only: false,
+    };
+    rig.command(Command::Hold { name: secret("key"), hold }).await.unwrap();
+    rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    rig.until(|rig| {
+        rig.picture()
+            .incidents
+            .values()
+            .any(|i| i.first(|what| *what == What::DeadlinePassed).is_some())
+    })
+    .await;
+    let text = rig.world.metrics.encode();
+    assert!(text.contains("rotord_exposures_overdue_total{} 1"), "{text}");
+    let reason = Reason::HeldWhileExposed;
+    rig.until(|rig| {
+        rig.picture()
+            .incidents
+            .values()
+            .any(|i| i.first(|what| *what == What::NeedsHuman { reason }).is_some())
+    })
+    .await;
+    rig.command(Command::Release { name: secret("key") }).await.unwrap();
+    done(&mut rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_holds_up_no_rotation_and_is_made_up_for() {
+    let mut rig = started(&["key"]).await;
+    *rig.world.shelf.broken.lock().unwrap() = true;
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Rotate, "the exposure is durable");
+    rig.until(|rig| rig.picture().incidents.values().all(|i| i.state == State::Done)).await;
+    assert_eq!(rig.world.incidents().await, 0);
+    *rig.world.shelf.broken.lock().unwrap() = false;
+    pass(30_000).await;
+    assert_eq!(rig.world.only_incident().await.state, State::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_cannot_be_kept_is_not_answered_as_if_it_were() {
+    let rig = started(&["key"]).await;
+    rig.world.knows(&key_clue("key-1"), "key", 1);
+    *rig.world.shelf.broken.lock().unwrap() = true;
+    let refusal = rig.report(alert(key_clue("key-1"), PLACE)).await.unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Unavailable);
+    *rig.world.shelf.broken.lock().unwrap() = false;
+    pass(30_000).await;
+    assert!(rig.report(alert(key_clue("key-1"), PLACE)).await.is_ok());
+    assert_eq!(rig.world.incidents().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_goes_on_where_it_was() {
+    let rig = started(&["key", "other"]).await;
+    let world = rig.world.clone();
+    world.knows(&key_clue("other-1"), "other", 1);
+    for (_, target) in &world.setups[0].targets {
+        *target.off.lock().unwrap() = true;
+    }
+    rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    rig.report(alert(key_clue("other-1"), PLACE)).await.unwrap();
+    rig.kill().await;
+    for (_, target) in &world.setups[0].targets {
+        *target.off.lock().unwrap() = false;
+    }
+    let mut rig = world.start().await;
+    rig.until(|rig| rig.picture().incidents.values().any(|i| i.state == State::Done)).await;
+    let states: Vec<State> = rig.picture().incidents.values().map(|i| i.state).collect();
+    assert!(states.contains(&State::Waiting(Wait::Doubt(Doubt::Unproved))), "{states:?}");
+    let verdicts = rig.report(alert(key_clue("other-1"), "second.txt")).await.unwrap();
+    pass(2_000).await;
+    let id = verdicts[0].ours[0].incident.clone().unwrap();
+    let kept = world.shelf.load(&id).await.unwrap().unwrap().0;
+    assert_eq!(kept.sightings.len(), 2, "it joins the one from before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exposure_whose_incident_got_lost_gets_one_again() {
+    let rig = started(&["key"]).await;
+    let world = rig.world.clone();
+    *world.shelf.broken.lock().unwrap() = true;
+    for (_, target) in &world.setups[0].targets {
+        *target.off.lock().unwrap() = true;
+    }
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    let id = verdicts[0].ours[0].incident.clone().unwrap();
+    rig.kill().await;
+    *world.shelf.broken.lock().unwrap() = false;
+    for (_, target) in &world.setups[0].targets {
+        *target.off.lock().unwrap() = false;
+    }
+    let mut rig = World { ..world.clone() }.start().await;
+    done(&mut rig).await;
+    let incident = world.only_incident().await;
+    assert_eq!((incident.id, incident.state), (id, State::Done));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_leader_takes_alerts() {
+    let mut rig = started(&["key"]).await;
+    rig.lead(None);
+    rig.until(|rig| !rig.picture().ready).await;
+    let refusal = rig.report(alert(clue("key"), PLACE)).await.unwrap_err();
+    assert_eq!((refusal.kind, refusal.reason), (RefusalKind::Unavailable, Reason::NoLease));
+    rig.lead(Some(2));
+    rig.until(|rig| rig.picture().ready).await;
+    rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    done(&mut rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_takes_back_is_noted_and_what_a_person_exposed_is_joined() {
+    let mut rig = started(&["key"]).await;
+    let mut taken_back = alert(clue("key"), PLACE);
+    taken_back.findings[0].claim = Claim::Withdrawn;
+    let verdicts = rig.report(taken_back).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Note);
+    assert_eq!(rig.world.incidents().await, 0);
+    let name = secret("key");
+    let done_by = rig.command(Command::Rotate { name, emergency: true, reason: "seen".into() });
+    let rotation: Option<RotationId> = done_by.await.unwrap().rotation;
+    pass(100).await;
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    let judged = &verdicts[0].ours[0];
+    if judged.action != Action::AlreadyRevoked {
+        assert_eq!((judged.action, &judged.rotation), (Action::Join, &rotation));
+        done(&mut rig).await;
+        assert_eq!(rig.world.only_incident().await.state, State::Done);
+    }
+}
