@@ -6,6 +6,7 @@
 mod alerts;
 mod audit;
 mod build;
+mod desk;
 mod duties;
 mod first;
 mod process;
@@ -38,7 +39,7 @@ use crate::driver::registry::{Channels, Context};
 use crate::driver::secret_ref::Secrets;
 use crate::engine::clock::{SystemClock, SystemEntropy};
 use crate::engine::command::{Envelope, QUEUE_LEN};
-use crate::engine::desk::DeskHandle;
+use crate::engine::desk::{DeskEnds, DeskHandle};
 use crate::engine::leader::{self, Keeper as LeaseKeeper};
 use crate::engine::managed::Managed;
 use crate::engine::recognition::Recogniser;
@@ -220,7 +221,7 @@ impl Daemon {
         let alerts = Alerts::open(&path, &parts, &pipes, &mut servers, &stop).await?;
         let router = api::router(parts.api(&pipes, Arc::<KvStore>::clone(&store)));
         servers.spawn(server::serve(door, router, HttpLimits::default(), served.clone()));
-        notify(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
+        tell_systemd(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
 
         let out = CancellationToken::new();
         let mut duties = JoinSet::new();
@@ -247,11 +248,14 @@ impl Daemon {
             let audit = duty.sink();
             duties.spawn(duty.keep(ends.acknowledged, out.clone()));
             parts.start_duties(&mut duties, &pipes, &out);
+            let audit = duties::Audited::new(audit, parts.metrics.clone());
+            parts.start_duties(&mut duties, &audit, &pipes, &out);
+            parts.start_desk(&mut duties, ends.desk, (&pipes, audit.clone()), &out);
             let doors = Doors {
                 commands: ends.commands,
                 reloads: ends.reloads,
                 snapshots: ends.snapshots,
-                turned: Box::new(|| notify(&[NotifyState::Watchdog])),
+                turned: Box::new(|| tell_systemd(&[NotifyState::Watchdog])),
                 stop,
             };
             let memory = Memory { store, fingerprints, recogniser: pipes.recogniser.clone() };
@@ -286,6 +290,7 @@ struct Ends {
     snapshots: watch::Sender<Arc<Snapshot>>,
     channels: watch::Sender<Channels>,
     acknowledged: mpsc::Receiver<Acknowledge>,
+    desk: DeskEnds,
 }
 
 fn pipes(
@@ -300,7 +305,9 @@ fn pipes(
     let (channels_end, channels) = watch::channel(channels);
     let (acknowledge, acknowledged) = mpsc::channel(1);
     let audit = api::Audit { alarms, acknowledge };
+    let (desk, desk_end) = DeskHandle::new();
     let ends = Ends {
+        desk: desk_end,
         commands: commands_end,
         asks: asks_end,
         reloads: reloads_end,
@@ -308,7 +315,6 @@ fn pipes(
         channels: channels_end,
         acknowledged,
     };
-    let (desk, _) = DeskHandle::new();
     let recogniser = Recogniser::default();
     (Pipes { commands, asks, reloads, snapshots, channels, desk, recogniser, audit }, ends)
 }
@@ -411,16 +417,73 @@ impl Running {
             metrics: self.metrics.clone(),
             managed: built.managed,
         });
-        notify(&[NotifyState::Status("running")]);
+        tell_systemd(&[NotifyState::Status("running")]);
         engine.run(doors).await;
-        notify(&[NotifyState::Stopping]);
+        tell_systemd(&[NotifyState::Stopping]);
         given_up.cancel();
         while leaders.join_next().await.is_some() {}
     }
 }
 
+/// What is read from Vault before the engine can run. Tries after the first login, and then until
+/// it has it, and says meanwhile what is in the way.
+async fn first_contact(
+    store: &KvStore,
+    parts: &Running,
+    snapshots: &watch::Sender<Arc<Snapshot>>,
+) -> FingerprintKey {
+    let mut login = parts.standing.clone();
+    // Its keeper outlives this, and whether it went well shows in what follows.
+    let _ = login.wait_for(|standing| *standing != Login::Starting).await.is_ok();
+    loop {
+        let Context { channels, secrets, .. } = &parts.context;
+        let trouble =
+            match store.fingerprint_key(parts.config.daemon.fingerprint_key.as_str()).await {
+                Ok(key) => {
+                    // A channel without its key refuses pushes and says so; all others go on.
+                    if let Err(error) = channels.fetch(secrets).await {
+                        tracing::warn!(reason = %error.reason, "a channel has no key yet: {error}");
+                    }
+                    return key;
+                }
+                Err(error) => (error.failure().reason, error.to_string()),
+            };
+        let (reason, text): (Reason, String) = trouble;
+        tracing::warn!(reason = %reason, "not ready: {text}");
+        let now = parts.clock.now();
+        snapshots.send_modify(|snapshot| {
+            let mut health = snapshot.health.clone();
+            let since = health.trouble.filter(|(r, _)| *r == reason).map_or(now, |(_, at)| at);
+            health.trouble = Some((reason, since));
+            health.turned_at = now;
+            let (limits, secrets) = (snapshot.limits.clone(), Arc::clone(&snapshot.secrets));
+            *snapshot = Arc::new(Snapshot { at: now, health, limits, secrets });
+        });
+        tell_systemd(&[NotifyState::Watchdog]);
+        // Over early if the login stands otherwise now.
+        let _ = tokio::time::timeout(START_PAUSE.to_std(), login.changed()).await.is_ok();
+    }
+}
+
+fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<Snapshot> {
+    let at = clock.now();
+    let health = Health {
+        instance: instance.clone(),
+        started_at: at,
+        turned_at: at,
+        epoch: None,
+        leader: None,
+        lease_until: None,
+        destructive_from: None,
+        trouble: Some((Reason::VaultUnreachable, at)),
+        loaded: false,
+        breaker_open: false,
+    };
+    Arc::new(Snapshot { at, health, limits: Limits::default(), secrets: Arc::default() })
+}
+
 /// Tells systemd, if it is there to be told.
-fn notify(state: &[NotifyState<'_>]) {
+fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!("systemd could not be told: {error}");
     }

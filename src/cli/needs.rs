@@ -45,6 +45,9 @@ impl Needs {
                 target.spec.writes().for_each(|at| needs.write(at));
             }
         }
+        for recipient in &config.notify {
+            recipient.way.reads().for_each(|at| needs.read(at));
+        }
         needs
     }
 
@@ -52,12 +55,17 @@ impl Needs {
     fn own(&mut self, mount: &str) {
         for path in ["state/*", "lease", "audit-head/*"] {
             self.add(format!("{mount}/data/{path}"), &WRITTEN);
+        let written = ["create", "read", "update"];
+        for path in ["state/*", "incident/*", "lease", "audit-head/*"] {
+            self.add(format!("{mount}/data/{path}"), &written);
         }
         // Written once and never over: not even a stolen token can put another value there.
         for path in ["material/*", "fingerprint-key/*"] {
             self.add(format!("{mount}/data/{path}"), &["create", "read"]);
         }
-        self.add(format!("{mount}/metadata/state"), &["list"]);
+        for path in ["state", "incident"] {
+            self.add(format!("{mount}/metadata/{path}"), &["list"]);
+        }
         self.add(format!("{mount}/metadata/material/*"), &["delete", "list"]);
         // The policy `default` has these three; a token need not have that policy.
         self.add("auth/token/lookup-self".into(), &["read"]);

@@ -53,7 +53,7 @@ fn webhook(s: &Section<'_>) -> Option<Way> {
         _ => place::secret(chosen).map(Address::Secret),
     });
     let key = s.get("key").map_or(Some(None), |e| place::secret(e).map(Some));
-    let ca_file = s.get("ca_file").and_then(place::plain_file);
+    let ca_file = s.get("ca_file").and_then(place::ca_file);
     Some(Way::Webhook { to: to?, key: key?, allow_http, ca_file })
 }
 

@@ -25,6 +25,7 @@ use crate::engine::desk::{NOTICES_LEN, Notice, Told};
 use crate::model::time::{Clock, Span};
 use crate::notify::message::Message;
 use crate::telemetry::metrics::Metrics;
+use crate::vault::KvPath;
 
 /// Waits before the next attempts at one message: a restart, a deployment, an outage. After the
 /// last one it is given up: news of an hour ago wakes nobody usefully, and the incident stays.
@@ -79,6 +80,18 @@ pub enum Address {
     Plain(Url),
     /// A URL that lets whoever has it post: chat services hand these out.
     Secret(SecretRef),
+}
+
+impl Way {
+    /// The documents in Vault that it needs.
+    pub fn reads(&self) -> impl Iterator<Item = &KvPath> {
+        let places = match self {
+            Way::Webhook { to: Address::Secret(url), key, .. } => [Some(url), key.as_ref()],
+            Way::Webhook { to: Address::Plain(_), key, .. } => [None, key.as_ref()],
+            Way::Command { .. } => [None, None],
+        };
+        places.into_iter().flatten().filter_map(SecretRef::document)
+    }
 }
 
 /// Why a message did not arrive.

@@ -149,9 +149,9 @@ async fn one_who_is_away_for_a_while_is_tried_again_and_delays_nobody() {
 async fn what_never_arrives_is_given_up_and_shown() {
     let mut set = set(&[PAUSES.len() + 1]);
     set.notices.send(notice(News::Opened, "a")).await.unwrap();
-    set.notices.send(notice(News::Done, "a")).await.unwrap();
     until(&mut set.told, |told| !told.is_empty() && told[0].undelivered == 1).await;
     assert_eq!(set.told.borrow()[0].failure.as_deref(), Some("answered 503"));
+    set.notices.send(notice(News::Done, "a")).await.unwrap();
     until(&mut set.told, |told| told[0].delivered == 1).await;
 }
 

@@ -12,6 +12,7 @@ use rotord::incident::decide::{Action, Doubt};
 use rotord::incident::guard::Limits;
 use rotord::incident::progress::News;
 use rotord::incident::record::{State, Wait, What, of_taint};
+use rotord::model::clue::Clue;
 use rotord::model::id::{IncidentId, RotationId, VersionId};
 use rotord::model::policy::OnLeak;
 use rotord::model::reason::Reason;
@@ -73,6 +74,19 @@ async fn an_alert_rotates_and_its_incident_ends_by_itself() {
     assert_eq!(again[0].ours[0].action, Action::AlreadyRevoked);
     assert_eq!(rig.world.incidents().await, 1);
     rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_value_itself_is_enough() {
+    let mut rig = World::of(&["key"]).start().await;
+    let saved = rig.world.store.material(&secret("key"), VersionId(1)).await.unwrap().unwrap();
+    let clues = Clue::of_value(saved.material.value().unwrap());
+    let mut alert = alert(clue("of nobody"), PLACE);
+    alert.findings[0].clues.extend(clues);
+    let verdicts = rig.report(alert).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Rotate);
+    done(&mut rig).await;
+    assert_eq!(rig.world.only_incident().await.version, VersionId(1));
 }
 
 #[tokio::test(start_paused = true)]

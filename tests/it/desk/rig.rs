@@ -17,7 +17,7 @@ use rotord::engine::desk::{
 use rotord::engine::gate::Leadership;
 use rotord::engine::limits::Limits;
 use rotord::engine::managed::{Managed, ManagedTarget};
-use rotord::engine::recognition::Hit;
+use rotord::engine::recognition::{Hit, Recogniser, Settings};
 use rotord::engine::snapshot::Snapshot;
 use rotord::engine::{Doors, Engine, Parts};
 use rotord::incident::alert::{Alert, Claim, Finding, FoundAt};
@@ -71,13 +71,18 @@ impl Clock for PausedClock {
     }
 }
 
-/// What fits which version, as the test says.
+/// What fits which version: what the engine remembers, and what the test says besides.
 #[derive(Default)]
-pub(super) struct Known(Mutex<BTreeMap<Clue, Vec<Hit>>>);
+pub(super) struct Known {
+    said: Mutex<BTreeMap<Clue, Vec<Hit>>>,
+    remembered: Recogniser,
+}
 
 impl Recognise for Known {
     fn find(&self, clue: &Clue) -> Vec<Hit> {
-        self.0.lock().unwrap().get(clue).cloned().unwrap_or_default()
+        let mut hits = self.remembered.find(clue);
+        hits.extend(self.said.lock().unwrap().get(clue).cloned().unwrap_or_default());
+        hits
     }
 }
 
@@ -245,7 +250,7 @@ impl World {
     /// Lets a clue fit a version.
     pub(super) fn knows(&self, clue: &Clue, name: &str, version: u64) {
         let hit = Hit { secret: secret(name), version: VersionId(version) };
-        self.known.0.lock().unwrap().entry(clue.clone()).or_default().push(hit);
+        self.known.said.lock().unwrap().entry(clue.clone()).or_default().push(hit);
     }
 
     /// The only incident there is in Vault.
@@ -290,6 +295,8 @@ impl World {
             audit: Box::new(self.audit.clone()),
             leadership: leads,
             leader: watch::channel(None).1,
+            recognition: Settings::default(),
+            recogniser: self.known.remembered.clone(),
             epoch_seen: Arc::new(AtomicU64::new(0)),
             instance: instance.clone(),
             limits: Limits::default(),
@@ -389,7 +396,7 @@ impl Rig {
             until: Steady(u64::MAX),
             destructive_from: Steady::default(),
         });
-        self.leadership.send_replace(leading.ok_or(Reason::NoLease));
+        self.leadership.send_modify(|known| *known = leading.ok_or(Reason::NoLease));
     }
 
     /// Ends the process as a crash does.
