@@ -31,16 +31,24 @@ pub(super) struct Incident {
 #[derive(Debug, Subcommand)]
 enum What {
     /// All that are open, and the last that are over.
+    #[command(after_help = "Example:\n  rotord incident list --open")]
     List(List),
     /// One in full: sightings, targets, time line, what is open.
+    #[command(after_help = "Example:\n  rotord incident show 20261122T031200Z-7f3a91c2")]
     Show(Show),
     /// Agree that it is acted on: the version counts as exposed from then on.
+    #[command(after_help = "Example:\n  rotord incident approve ID --reason 'our repository'")]
     Approve(Decide),
     /// Do without a target, which may still hold the version.
+    #[command(
+        after_help = "Example:\n  rotord incident waive ID old-batch --reason 'switched off'"
+    )]
     Waive(Waive),
     /// End it: no leak, or dealt with by hand. A rotation that runs goes on.
+    #[command(after_help = "Example:\n  rotord incident close ID --reason 'a value of the tests'")]
     Close(Decide),
     /// The report in Markdown: a post-mortem's first draft.
+    #[command(after_help = "Example:\n  rotord incident report ID > post-mortem.md")]
     Report(Report),
 }
 

@@ -109,6 +109,8 @@ async fn every_field_is_in_the_documentation() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md"));
     let page = page.unwrap();
     let mut paths = vec!["/v1/status".to_owned(), "/v1/plan".into(), "/v1/health/ready".into()];
+    paths.push("/v1/incidents".into());
+    paths.push(format!("/v1/incidents/{}", picture::ACTING));
     for name in ["billing-webhook", "mail-key", "stripe-key"] {
         paths.push(format!("/v1/status/{name}"));
     }
@@ -549,4 +551,52 @@ async fn stopping_ends_every_connection_and_takes_the_socket_away() {
     assert!(!fake.socket.exists());
     let mut rest = Vec::new();
     tokio::time::timeout(LONG, idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn incidents_are_shown_newest_first_and_one_in_full() {
+    let fake = Fake::start().await;
+    let (status, list) = send(&fake, Method::GET, "/v1/incidents").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(list["incidents"][0]["id"], picture::ACTING);
+    assert_eq!(list["incidents"][1]["waits"]["code"], "unproved");
+    assert_eq!((&list["guard"]["floor"], &list["guard"]["breaker"]), (&"10m".into(), &500.into()));
+    let path = format!("/v1/incidents/{}", picture::ACTING);
+    let (status, one) = send(&fake, Method::GET, &path).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(one["incident"]["state"], "acting");
+    let worker = serde_json::json!({ "name": "worker", "left_at": null, "waived_by": null });
+    assert_eq!(one["targets"][1], worker);
+    assert!(one["missing"][0].as_str().unwrap().contains("worker may still hold it"), "{one}");
+    let report = client(&fake.socket).get(format!("http://rotord{path}/report")).send().await;
+    let report = report.unwrap();
+    assert_eq!(report.headers()["content-type"], "text/markdown; charset=utf-8");
+    let (status, _) = send(&fake, Method::GET, "/v1/incidents/20200101T000000Z-00000000").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, _) = send(&fake, Method::GET, "/v1/incidents/a%20b").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn nobody_decides_without_a_reason_or_where_nobody_leads() {
+    let fake = Fake::start().await;
+    let path = format!("/v1/incidents/{}", picture::WAITING);
+    for wrong in ["approve", "approve?reason=", "close?reason=%20", "waive?reason=x"] {
+        let (status, answer) = send(&fake, Method::POST, &format!("{path}/{wrong}")).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}: {answer}");
+    }
+    assert_eq!(fake.asked().len(), 0);
+    let (status, _) = send(&fake, Method::GET, &format!("{path}/approve?reason=x")).await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    let away = Setup { incidents: Default::default(), ..Setup::default() };
+    let fake = Fake::start_with(away).await;
+    for (method, path) in [
+        (Method::GET, "/v1/incidents".to_owned()),
+        (Method::GET, path.clone()),
+        (Method::POST, format!("{path}/approve?reason=x")),
+    ] {
+        let (status, answer) = send(&fake, method, &path).await;
+        let expected = (StatusCode::SERVICE_UNAVAILABLE, &"no_lease".into());
+        assert_eq!((status, &answer["code"]), expected);
+    }
 }

@@ -324,6 +324,7 @@ async fn every_help_page_has_an_example() {
         pages.extend(commands(&ran.out).map(|name| [path.clone(), vec![name]].concat()));
     }
     assert_eq!(seen, 1 + 15 + 5 + 3, "the program, its commands, those of resolve and of audit");
+    assert_eq!(seen, 1 + 15 + 5 + 6, "the program, its commands, what resolve and incident have");
 }
 
 /// The names under `Commands:` in a help page.
@@ -622,4 +623,46 @@ async fn online_a_vault_that_is_away_is_told_from_one_that_refuses() {
     let away = format!("http://127.0.0.1:{port}");
     let away = online(&config_for(&away, &dir, "no-such-token")).await;
     assert_eq!(away.exit, 7, "{away:?}");
+}
+
+#[tokio::test]
+async fn what_incident_prints() {
+    let fake = Fake::start().await;
+    for (arguments, file) in [
+        (&["incident", "list"][..], "cli/incident-list.txt"),
+        (&["incident", "show", picture::ACTING], "cli/incident-show.txt"),
+    ] {
+        let ran = run(&fake, arguments).await;
+        assert_eq!((ran.exit, ran.err.as_str()), (0, ""), "{arguments:?}");
+        golden::check(file, &ran.out);
+    }
+    let ran = run(&fake, &["incident", "report", picture::ACTING]).await;
+    assert!(ran.out.starts_with("# v8 of `mail-key` leaked\n"), "{}", ran.out);
+    let ran = run(&fake, &["incident", "list", "--json"]).await;
+    let list: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(list["incidents"][0]["id"], picture::ACTING);
+}
+
+#[tokio::test]
+async fn what_people_decide_about_an_incident_reaches_the_desk() {
+    let fake = Fake::start().await;
+    let id = picture::WAITING;
+    for (arguments, wish) in [
+        (&["approve", id, "--reason", "ours"][..], "Approve"),
+        (&["waive", id, "worker", "--reason", "off"], "Waive(worker)"),
+        (&["close", id, "--reason", "a test"], "Close"),
+    ] {
+        let ran = run(&fake, &[&["incident"], arguments].concat()).await;
+        assert_eq!((ran.exit, ran.out.as_str()), (0, "it is done\n"), "{ran:?}");
+        let asked = fake.asked();
+        assert!(asked[0].command.starts_with(&format!("{wish} {id}")), "{asked:?}");
+        assert!(asked[0].actor.0.starts_with("uid:"), "{asked:?}");
+    }
+    let unknown = run(&fake, &["incident", "show", "20200101T000000Z-00000000"]).await;
+    assert_eq!(unknown.exit, 3, "{unknown:?}");
+    let wrong = run(&fake, &["incident", "show", "../lease"]).await;
+    assert_ne!(wrong.exit, 0, "{wrong:?}");
+    let mute = run(&fake, &["incident", "approve", id, "--reason", " "]).await;
+    assert_eq!(mute.exit, 2, "a reason is needed: {mute:?}");
+    assert_eq!(fake.asked().len(), 0);
 }

@@ -129,6 +129,10 @@ fn the_example_becomes_what_it_says() {
         matches!(&config.vault.auth, AuthConfig::AppRole { secret_id: s, .. } if *s == secret_id)
     );
 
+    let told: Vec<&str> = config.notify.iter().map(|to| to.name.as_str()).collect();
+    assert_eq!(told, ["ops-chat", "pager"]);
+    assert_eq!((config.incidents.exposures, config.incidents.floor), (500, Span::from_secs(600)));
+
     let hook = &config.secrets[&SecretName::new("billing-webhook").unwrap()];
     assert_eq!(
         (hook.kind, hook.initial, hook.priority),
@@ -326,4 +330,25 @@ fn ten_thousand_secrets_are_read() {
         text.push_str(&secret.replace("pay", &format!("pay-{n}")));
     }
     assert_eq!(parsed(&text).secrets.len(), 10_000);
+}
+
+#[test]
+fn whoever_cannot_be_told_is_refused_with_a_reason() {
+    let base = fs::read_to_string(root("config/minimal.toml")).unwrap();
+    let webhook = "name = \"a\"\ntype = \"webhook\"\n";
+    let command = "name = \"a\"\ntype = \"command\"\n";
+    for (table, says) in [
+        ("type = \"webhook\"\nurl = \"https://h.example/\"".to_owned(), "name"),
+        ("name = \"a\"\ntype = \"pigeon\"".to_owned(), "unknown word"),
+        (webhook.to_owned(), "url"),
+        (format!("{webhook}url = \"http://h.example/\""), "in the clear"),
+        (format!("{webhook}url_secret = \"https://h.example/x\""), "cannot stand in the"),
+        (format!("{command}argv = [\"page\"]"), "no program"),
+        (format!("{command}argv = []"), "no program"),
+        (format!("{command}argv = [\"/bin/x\"]\nshell = true"), "shell"),
+    ] {
+        let text = format!("{base}\n[[notify]]\n{table}\n");
+        let errors = parse(&text, "rotord.toml").unwrap_err().to_string();
+        assert!(errors.contains(says), "{table}: {errors}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Every rule is data or a short scan over the sources, and names the place and the remedy. The
 //! scanner beside it tells code from comments and literals, so that a rule never trips over itself.
 
+mod alerts;
 mod lifecycle;
 mod scan;
 

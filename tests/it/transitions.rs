@@ -28,7 +28,7 @@ use serde_json::json;
 
 use crate::support::golden;
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// Longer ago than any order is still on its way.
 const LONG: Span = Span::from_secs(600);
 /// On its way out.
@@ -101,7 +101,7 @@ fn terms(phase: &Phase) -> Terms {
 }
 
 /// A rotation in that phase, with the versions that fit it.
-fn standing(phase: Phase) -> Rotation {
+pub(crate) fn standing(phase: Phase) -> Rotation {
     let opening = Opening {
         id: RotationId("run".to_owned()),
         trigger: Trigger::Manual { by: "ada".to_owned(), reason: "test".to_owned() },
@@ -157,7 +157,7 @@ fn forced() -> Forced {
 }
 
 /// One of each phase, each step of Stage, and each thing that an unwinding may have left.
-fn phases() -> Vec<(String, Phase)> {
+pub(crate) fn phases() -> Vec<(String, Phase)> {
     let before = || vec![key(OLD), key(USED)];
     let steps = [
         ("preflight", Staging::Preflight),

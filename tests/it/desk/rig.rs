@@ -459,6 +459,7 @@ fn managed(setup: &Setup) -> Managed {
     Managed {
         name: setup.name.clone(),
         tags: Vec::new(),
+        after: Default::default(),
         priority: 0,
         terms: Terms { kind: Kind::ApiKey, capabilities: issuer(), policy },
         cadence: Arc::new(Cadence::default()),

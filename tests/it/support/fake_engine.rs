@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rotord::api::{Acknowledge, Api, Audit, Handle, Reload, router};
 use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
-use rotord::engine::desk::DeskHandle;
+use rotord::engine::desk::{self, Ask, DeskEnds, DeskHandle};
 use rotord::engine::recognition::Recogniser;
 use rotord::engine::scan::Scanner;
 use rotord::engine::snapshot::{Alarm, Snapshot};
@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) policy: PeerPolicy,
     /// What is shown first.
     pub(crate) snapshot: Snapshot,
+    /// What the desk shows.
+    pub(crate) incidents: desk::Picture,
     /// How it stands with Vault.
     pub(crate) login: Login,
     /// The alarms that stand.
@@ -74,6 +76,7 @@ impl Default for Setup {
             limits: Limits::default(),
             policy: PeerPolicy::of_this_process(None).unwrap(),
             snapshot: picture::snapshot(),
+            incidents: picture::incidents(),
             login: Login::Ok { expires_at: None },
             alarms: Vec::new(),
         }
@@ -115,7 +118,9 @@ impl Fake {
         let (acknowledge, acknowledged) = mpsc::channel(1);
         let (_, alarms) = watch::channel(setup.alarms);
         let (snapshots, shown) = watch::channel(Arc::new(setup.snapshot));
-        let (desk, recogniser) = (DeskHandle::new().0, Recogniser::default());
+        let recogniser = Recogniser::default();
+        let (desk, ends) = DeskHandle::new();
+        ends.picture.send_replace(Arc::new(setup.incidents));
         let clock: Arc<dyn Clock> = Arc::new(Stopped);
         let scanner = Scanner::new(
             Arc::new(MemoryStore::new()),
@@ -139,6 +144,8 @@ impl Fake {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(door, router(api), setup.limits, stop.clone()));
         tasks.spawn(answer(asked_now, reload_now, acknowledged, setup.answers, Arc::clone(&asked)));
+        tasks.spawn(answer(asked_now, reload_now, setup.answers, Arc::clone(&asked)));
+        tasks.spawn(answer_wishes(ends, Arc::clone(&asked)));
         Fake { socket, stop, asked, snapshots, tasks, _dir: dir }
     }
 
@@ -190,6 +197,15 @@ async fn answer(
             }
             else => return,
         }
+    }
+}
+
+/// A desk that does whatever people want.
+async fn answer_wishes(mut ends: DeskEnds, asked: Arc<Mutex<Vec<Asked>>>) {
+    while let Some(Ask { actor, incident, wish, reason, reply }) = ends.asks.recv().await {
+        let command = format!("{wish:?} {incident}: {reason}");
+        asked.lock().unwrap().push(Asked { actor, command, value: None });
+        let _ = reply.send(Ok(Done { rotation: None, text: "it is done".into() }));
     }
 }
 

@@ -4,11 +4,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rotord::engine::desk;
 use rotord::engine::snapshot::{FailureView, Health, Planning, SecretView, Snapshot, Waiting};
+use rotord::incident::alert::{Claim, FoundAt};
+use rotord::incident::decide::{Action, Doubt};
+use rotord::incident::progress::Facts;
+use rotord::incident::record::{self, Incident, Mark, Sighting};
 use rotord::model::capability::Capabilities;
 use rotord::model::failure::{Class, Failure};
 use rotord::model::fingerprint::Fingerprint;
-use rotord::model::id::{Epoch, Generation, InstanceId, KeyId, RotationId, TargetName, VersionId};
+use rotord::model::id::{
+    Epoch, Generation, IncidentId, InstanceId, KeyId, RotationId, TargetName, VersionId,
+};
 use rotord::model::policy::{Hold, Kind, Lane, Policy};
 use rotord::model::reason::Reason;
 use rotord::model::target::{Evidence, Level, Observation, Role, TargetTerms, Wanted};
@@ -321,4 +328,52 @@ fn refused(reason: Reason) -> Trouble {
 
 fn waiting(why: &str, until: Option<Timestamp>) -> Waiting {
     Waiting { why: why.into(), until, needs_human: None, remedy: None }
+}
+
+/// The incident that waits for a person, and the one that is acted on.
+pub(crate) const WAITING: &str = "20261122T114000Z-0badc0de";
+pub(crate) const ACTING: &str = "20261122T115500Z-7f3a91c2";
+
+/// What the desk shows: one incident that waits, and one under way.
+pub(crate) fn incidents() -> desk::Picture {
+    let asks = Action::Ask(Doubt::Unproved);
+    let waiting = incident(WAITING, "stripe-key", asks, NOW - MINUTE.times(20));
+    let mut acting = incident(ACTING, "mail-key", Action::Rotate, NOW - MINUTE.times(5));
+    let at = acting.opened_at;
+    let mark = |left_at| Mark { left_at, waived_by: None };
+    acting.follow(&Facts {
+        at: at + Span::from_secs(2),
+        exposed_at: Some(at + Span(40)),
+        deadline: Some(NOW + MINUTE.times(10)),
+        rotation: Some((RotationId("20261122T115500Z-emergency".into()), at + Span(40))),
+        successor: Some((VersionId(9), at + Span(300))),
+        targets: [("api", mark(Some(at + Span(700)))), ("worker", mark(None))]
+            .map(|(name, mark)| (name.parse().unwrap(), mark))
+            .into(),
+        ..Facts::default()
+    });
+    let both = [waiting, acting].map(|one| (one.id.clone(), Arc::new(one)));
+    desk::Picture { at: NOW, ready: true, incidents: Arc::new(both.into()), ..Default::default() }
+}
+
+fn incident(id: &str, secret: &str, action: Action, at: Timestamp) -> Incident {
+    Incident::open(record::Opening {
+        id: IncidentId(id.into()),
+        secret: secret.parse().unwrap(),
+        version: VersionId(8),
+        stage: Stage::Current,
+        action,
+        at,
+        sighting: Sighting {
+            source: "github".parse().unwrap(),
+            id: "acme/shop#17".into(),
+            label: "acme_token".into(),
+            found_at: FoundAt::new("https://git.example/acme/shop/.env#L3", &[]),
+            claim: Claim::Leaked,
+            proved: action == Action::Rotate,
+            at,
+            last_at: at,
+            times: 3,
+        },
+    })
 }

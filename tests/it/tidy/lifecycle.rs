@@ -160,7 +160,7 @@ fn reached(level: Level, needs: Level) -> bool {
 }
 
 /// The page with what stands between a marker and the end of its part replaced.
-fn with_part(page: &str, part: &str, text: &str) -> String {
+pub(super) fn with_part(page: &str, part: &str, text: &str) -> String {
     let begin = format!("<!-- {part}: generated -->\n");
     let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no part {part}"));
     let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("{part} has no end"));
