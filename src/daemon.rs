@@ -221,7 +221,7 @@ impl Daemon {
         let alerts = Alerts::open(&path, &parts, &pipes, &mut servers, &stop).await?;
         let router = api::router(parts.api(&pipes, Arc::<KvStore>::clone(&store)));
         servers.spawn(server::serve(door, router, HttpLimits::default(), served.clone()));
-        tell_systemd(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
+        notify(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
 
         let out = CancellationToken::new();
         let mut duties = JoinSet::new();
@@ -245,17 +245,15 @@ impl Daemon {
             };
             duties.spawn(reloader.serve(ends.asks, hangup, out.clone()));
             let duty = Duty::new(log, keeper, Arc::clone(&parts.clock), alarms);
-            let audit = duty.sink();
+            let (audit, desk_audit) = (duty.sink(), duty.sink());
             duties.spawn(duty.keep(ends.acknowledged, out.clone()));
             parts.start_duties(&mut duties, &pipes, &out);
-            let audit = duties::Audited::new(audit, parts.metrics.clone());
-            parts.start_duties(&mut duties, &audit, &pipes, &out);
-            parts.start_desk(&mut duties, ends.desk, (&pipes, audit.clone()), &out);
+            parts.start_desk(&mut duties, ends.desk, (&pipes, desk_audit), &out);
             let doors = Doors {
                 commands: ends.commands,
                 reloads: ends.reloads,
                 snapshots: ends.snapshots,
-                turned: Box::new(|| tell_systemd(&[NotifyState::Watchdog])),
+                turned: Box::new(|| notify(&[NotifyState::Watchdog])),
                 stop,
             };
             let memory = Memory { store, fingerprints, recogniser: pipes.recogniser.clone() };
@@ -284,13 +282,13 @@ struct Pipes {
 
 /// The ends that the engine and the reloader hold.
 struct Ends {
+    desk: DeskEnds,
     commands: mpsc::Receiver<Envelope>,
     asks: mpsc::Receiver<Reload>,
     reloads: mpsc::Receiver<Vec<Managed>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     channels: watch::Sender<Channels>,
     acknowledged: mpsc::Receiver<Acknowledge>,
-    desk: DeskEnds,
 }
 
 fn pipes(
@@ -417,73 +415,16 @@ impl Running {
             metrics: self.metrics.clone(),
             managed: built.managed,
         });
-        tell_systemd(&[NotifyState::Status("running")]);
+        notify(&[NotifyState::Status("running")]);
         engine.run(doors).await;
-        tell_systemd(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
         given_up.cancel();
         while leaders.join_next().await.is_some() {}
     }
 }
 
-/// What is read from Vault before the engine can run. Tries after the first login, and then until
-/// it has it, and says meanwhile what is in the way.
-async fn first_contact(
-    store: &KvStore,
-    parts: &Running,
-    snapshots: &watch::Sender<Arc<Snapshot>>,
-) -> FingerprintKey {
-    let mut login = parts.standing.clone();
-    // Its keeper outlives this, and whether it went well shows in what follows.
-    let _ = login.wait_for(|standing| *standing != Login::Starting).await.is_ok();
-    loop {
-        let Context { channels, secrets, .. } = &parts.context;
-        let trouble =
-            match store.fingerprint_key(parts.config.daemon.fingerprint_key.as_str()).await {
-                Ok(key) => {
-                    // A channel without its key refuses pushes and says so; all others go on.
-                    if let Err(error) = channels.fetch(secrets).await {
-                        tracing::warn!(reason = %error.reason, "a channel has no key yet: {error}");
-                    }
-                    return key;
-                }
-                Err(error) => (error.failure().reason, error.to_string()),
-            };
-        let (reason, text): (Reason, String) = trouble;
-        tracing::warn!(reason = %reason, "not ready: {text}");
-        let now = parts.clock.now();
-        snapshots.send_modify(|snapshot| {
-            let mut health = snapshot.health.clone();
-            let since = health.trouble.filter(|(r, _)| *r == reason).map_or(now, |(_, at)| at);
-            health.trouble = Some((reason, since));
-            health.turned_at = now;
-            let (limits, secrets) = (snapshot.limits.clone(), Arc::clone(&snapshot.secrets));
-            *snapshot = Arc::new(Snapshot { at: now, health, limits, secrets });
-        });
-        tell_systemd(&[NotifyState::Watchdog]);
-        // Over early if the login stands otherwise now.
-        let _ = tokio::time::timeout(START_PAUSE.to_std(), login.changed()).await.is_ok();
-    }
-}
-
-fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<Snapshot> {
-    let at = clock.now();
-    let health = Health {
-        instance: instance.clone(),
-        started_at: at,
-        turned_at: at,
-        epoch: None,
-        leader: None,
-        lease_until: None,
-        destructive_from: None,
-        trouble: Some((Reason::VaultUnreachable, at)),
-        loaded: false,
-        breaker_open: false,
-    };
-    Arc::new(Snapshot { at, health, limits: Limits::default(), secrets: Arc::default() })
-}
-
 /// Tells systemd, if it is there to be told.
-fn tell_systemd(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!("systemd could not be told: {error}");
     }

@@ -53,11 +53,8 @@ impl Needs {
 
     /// rotord's own mount, and its own token.
     fn own(&mut self, mount: &str) {
-        for path in ["state/*", "lease", "audit-head/*"] {
-            self.add(format!("{mount}/data/{path}"), &WRITTEN);
-        let written = ["create", "read", "update"];
         for path in ["state/*", "incident/*", "lease", "audit-head/*"] {
-            self.add(format!("{mount}/data/{path}"), &written);
+            self.add(format!("{mount}/data/{path}"), &WRITTEN);
         }
         // Written once and never over: not even a stolen token can put another value there.
         for path in ["material/*", "fingerprint-key/*"] {

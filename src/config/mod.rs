@@ -233,10 +233,6 @@ fn root(s: &Section<'_>, findings: &Findings) -> Option<Config> {
         vault: vault?,
         daemon,
         limits,
-    Some(Config {
-        vault: vault?,
-        daemon,
-        limits,
         incidents,
         notify: recipients,
         channels,

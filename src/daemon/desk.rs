@@ -6,11 +6,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::duties::Audited;
+use crate::daemon::audit::Audited;
 use crate::daemon::{Pipes, Running};
 use crate::engine::desk::{Desk, DeskEnds, NOTICES_LEN, Parts as DeskParts};
 use crate::notify;
-use crate::store::audit::file::FileAudit;
 use crate::store::incident::KvIncidents;
 
 impl Running {
@@ -19,7 +18,7 @@ impl Running {
         &self,
         duties: &mut JoinSet<()>,
         ends: DeskEnds,
-        (pipes, audit): (&Pipes, Audited<FileAudit>),
+        (pipes, audit): (&Pipes, Audited),
         out: &CancellationToken,
     ) {
         let (news, notices) = mpsc::channel(NOTICES_LEN);

@@ -167,7 +167,8 @@ impl Incident {
                 (Some(_), None) => self.note(facts.at, What::Returned { target: name.clone() }),
                 _ => {}
             }
-            let left_at = fact.left_at.map(|at| known.left_at.unwrap_or(at.max(self.opened_at)));
+            let left_at =
+                fact.left_at.map(|at| known.left_at.unwrap_or_else(|| at.max(self.opened_at)));
             let waived_by = known.waived_by.or_else(|| fact.waived_by.clone());
             self.targets.insert(name.clone(), Mark { left_at, waived_by });
         }

@@ -331,13 +331,13 @@ async fn a_restart_goes_on_where_it_was() {
     let rig = started(&["key", "other"]).await;
     let world = rig.world.clone();
     world.knows(&key_clue("other-1"), "other", 1);
-    for (_, target) in &world.setups[0].targets {
+    for target in world.setups[0].targets.values() {
         *target.off.lock().unwrap() = true;
     }
     rig.report(alert(clue("key"), PLACE)).await.unwrap();
     rig.report(alert(key_clue("other-1"), PLACE)).await.unwrap();
     rig.kill().await;
-    for (_, target) in &world.setups[0].targets {
+    for target in world.setups[0].targets.values() {
         *target.off.lock().unwrap() = false;
     }
     let mut rig = world.start().await;
@@ -356,14 +356,14 @@ async fn an_exposure_whose_incident_got_lost_gets_one_again() {
     let rig = started(&["key"]).await;
     let world = rig.world.clone();
     *world.shelf.broken.lock().unwrap() = true;
-    for (_, target) in &world.setups[0].targets {
+    for target in world.setups[0].targets.values() {
         *target.off.lock().unwrap() = true;
     }
     let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
     let id = verdicts[0].ours[0].incident.clone().unwrap();
     rig.kill().await;
     *world.shelf.broken.lock().unwrap() = false;
-    for (_, target) in &world.setups[0].targets {
+    for target in world.setups[0].targets.values() {
         *target.off.lock().unwrap() = false;
     }
     let mut rig = World { ..world.clone() }.start().await;

@@ -95,6 +95,10 @@ impl AuditSink for SharedAudit {
         self.0.lock().unwrap().append(entry)
     }
 
+    fn owe(&mut self, entry: Entry) {
+        self.0.lock().unwrap().owe(entry);
+    }
+
     fn head(&self) -> Head {
         self.0.lock().unwrap().head()
     }

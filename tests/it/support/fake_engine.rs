@@ -144,7 +144,6 @@ impl Fake {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(door, router(api), setup.limits, stop.clone()));
         tasks.spawn(answer(asked_now, reload_now, acknowledged, setup.answers, Arc::clone(&asked)));
-        tasks.spawn(answer(asked_now, reload_now, setup.answers, Arc::clone(&asked)));
         tasks.spawn(answer_wishes(ends, Arc::clone(&asked)));
         Fake { socket, stop, asked, snapshots, tasks, _dir: dir }
     }
