@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::config::Config;
-use crate::intake::registry::SourceSpec;
+use crate::intake::registry::{PollSpec, SourceSpec};
 use crate::vault::KvPath;
 
 /// The capabilities that each API path needs; paths as they stand in a policy.
@@ -34,6 +34,7 @@ impl Needs {
         if let Some(alerts) = &config.alerts {
             let sources = alerts.sources.values().flat_map(SourceSpec::reads);
             sources.for_each(|at| needs.read(at));
+            alerts.polls.values().flat_map(PollSpec::reads).for_each(|at| needs.read(at));
             if !alerts.polls.is_empty() {
                 needs.add(format!("{}/data/poll/*", config.vault.mount), &WRITTEN);
             }

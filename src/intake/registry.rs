@@ -16,6 +16,7 @@ use crate::intake::github::{self, GitHub};
 use crate::intake::github_partner::{self, GitHubPartner};
 use crate::intake::gitlab::{Hook, HookSettings, Revocation, RevocationSettings};
 use crate::intake::listener::Named;
+use crate::intake::poll::gitguardian::GitGuardianPoll;
 use crate::intake::poll::github::GitHubPoll;
 use crate::intake::poll::rounds;
 use crate::intake::poll::{self, Poll};
@@ -62,6 +63,8 @@ pub struct PollSpec {
 pub enum AskedSpec {
     /// GitHub's list of alerts.
     GitHub(poll::github::Settings),
+    /// GitGuardian's list of incidents.
+    GitGuardian(poll::gitguardian::Settings),
 }
 
 impl SourceSpec {
@@ -127,6 +130,15 @@ impl SourceSpec {
 }
 
 impl PollSpec {
+    /// The documents in Vault that it is read credentials from.
+    pub fn reads(&self) -> impl Iterator<Item = &KvPath> {
+        let token = match &self.asked {
+            AskedSpec::GitHub(settings) => &settings.api.token,
+            AskedSpec::GitGuardian(settings) => &settings.token,
+        };
+        token.document().into_iter()
+    }
+
     /// Makes the poll.
     ///
     /// # Errors
@@ -135,6 +147,9 @@ impl PollSpec {
         match &self.asked {
             AskedSpec::GitHub(settings) => {
                 Ok(Arc::new(GitHubPoll::new(settings.clone(), secrets.clone())?))
+            }
+            AskedSpec::GitGuardian(settings) => {
+                Ok(Arc::new(GitGuardianPoll::new(settings.clone(), secrets.clone())?))
             }
         }
     }

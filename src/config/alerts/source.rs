@@ -24,6 +24,9 @@ use crate::model::time::Span;
 /// Where GitHub's API is.
 const GITHUB_API: &str = "https://api.github.com";
 
+/// Where GitGuardian's API is.
+const GITGUARDIAN_API: &str = "https://api.gitguardian.com";
+
 /// Rounds of a poll: webhooks carry what is urgent, and APIs allow some thousand requests an hour.
 const EVERY_DEFAULT: Span = Span::from_secs(300);
 const EVERY_MIN: Span = Span::from_secs(30);
@@ -95,6 +98,11 @@ pub(super) fn read(s: &Section<'_>, around: &Around<'_>) -> Option<Read> {
             polled = asked;
             Some(spec)
         }
+        Type::GitGuardian => {
+            let (spec, asked) = gitguardian(s)?;
+            polled = asked;
+            Some(spec)
+        }
         Type::GitHubPartner => github_partner(s),
         Type::TruffleHog => trufflehog(s),
         Type::VaultRadar => vault_radar(s, around),
@@ -120,7 +128,6 @@ fn keyed(s: &Section<'_>, chosen: Type) -> Option<SourceSpec> {
             SourceSpec::GitLabRevocation(RevocationSettings { tokens: keys, token_types, trusted })
         }
         Type::GitLab => SourceSpec::GitLab(HookSettings { keys, trusted }),
-        Type::GitGuardian => SourceSpec::GitGuardian(gitguardian::Settings { keys, trusted }),
         Type::AwsHealth => SourceSpec::AwsHealth(aws_health::Settings { keys, trusted }),
         _ => SourceSpec::Generic(generic::Settings { keys, trusted }),
     })
@@ -198,6 +205,25 @@ fn github(s: &Section<'_>) -> Option<(SourceSpec, Polled)> {
         }
     };
     Some((SourceSpec::GitHub(github::Settings { keys: keys?, api, trusted }), polled))
+}
+
+fn gitguardian(s: &Section<'_>) -> Option<(SourceSpec, Polled)> {
+    let keys = keys(s);
+    let trusted = trusted(s);
+    let asked = s.section("poll", |s| {
+        let allow_http = s.get("allow_http").and_then(Entry::flag).unwrap_or(false);
+        let base =
+            s.get("api").map_or_else(|| fixed(GITGUARDIAN_API), |e| place::url(e, allow_http));
+        let token = s.require("token", "a token that may read incidents").and_then(place::secret);
+        let ca_file = s.get("ca_file").and_then(place::ca_file);
+        let (every, look_back) = pace(s);
+        let close = s.get("close").and_then(Entry::flag).unwrap_or(true);
+        let (base, token) = (base?, token?);
+        let settings = poll::gitguardian::Settings { base, token, ca_file, allow_http, close };
+        Some((every?, look_back?, AskedSpec::GitGuardian(settings), trusted))
+    });
+    let polled = asked.map_or(Some(None), |asked| asked.map(Some))?;
+    Some((SourceSpec::GitGuardian(gitguardian::Settings { keys: keys?, trusted }), polled))
 }
 
 fn pace(s: &Section<'_>) -> (Option<Span>, Option<Span>) {

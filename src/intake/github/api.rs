@@ -250,7 +250,7 @@ impl Api {
         let answer = answer.success().map_err(told)?;
         let alerts = self.read(&answer)?;
         let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
-        let after = text(header::LINK).and_then(next_mark);
+        let after = text(header::LINK).and_then(|links| next_mark(links, "after"));
         Ok(Some(Listed { alerts, after, etag: text(header::ETAG).map(str::to_owned) }))
     }
 
@@ -338,13 +338,13 @@ pub(in crate::intake) fn told(error: NetError) -> DriverError {
     DriverError::new(error.failure.class, error.failure.reason, error.to_string())
 }
 
-/// The `after` of the link to the next page (RFC 8288, as GitHub writes it). Only the mark is
-/// taken: where to ask stays ours to say.
-fn next_mark(links: &str) -> Option<String> {
+/// The mark by this name in the link to the next page (RFC 8288). Only the mark is taken: where to
+/// ask stays ours to say.
+pub(in crate::intake) fn next_mark(links: &str, name: &str) -> Option<String> {
     let next = links.split(',').find(|link| link.contains("rel=\"next\""))?;
     let link = next.split_once('<')?.1.split_once('>')?.0;
     let link = Url::parse(link).ok()?;
-    link.query_pairs().find(|(name, _)| name == "after").map(|(_, mark)| mark.into_owned())
+    link.query_pairs().find(|(key, _)| key == name).map(|(_, mark)| mark.into_owned())
 }
 
 impl fmt::Debug for Api {
@@ -389,8 +389,8 @@ mod tests {
     fn the_next_page_is_taken_by_its_mark() {
         let links = "<https://evil.example/x?per_page=50&after=Y3Vyc29y%3D%3D>; rel=\"next\", \
                      <https://api.github.com/x?before=zz>; rel=\"prev\"";
-        assert_eq!(next_mark(links).unwrap(), "Y3Vyc29y==");
-        assert!(next_mark("<https://api.github.com/x?before=zz>; rel=\"prev\"").is_none());
-        assert!(next_mark("rel=\"next\"").is_none());
+        assert_eq!(next_mark(links, "after").unwrap(), "Y3Vyc29y==");
+        assert!(next_mark("<https://api.github.com/x?before=zz>; rel=\"prev\"", "after").is_none());
+        assert!(next_mark("rel=\"next\"", "after").is_none());
     }
 }

@@ -8,6 +8,7 @@
 //! behind [`Poll`], where the last round ended lies in Vault ([`book`]).
 
 pub mod book;
+pub mod gitguardian;
 pub mod github;
 pub mod rounds;
 

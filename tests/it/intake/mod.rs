@@ -3,6 +3,7 @@
 
 mod fake;
 mod generic;
+mod gitguardian;
 mod github;
 mod github_partner;
 mod gitlab;
