@@ -40,8 +40,9 @@ impl Desk {
             let verdict = self.finding(&alert, finding, &snapshot);
             waiter.verdicts.push(verdict);
         }
-        // What has no line is refused by the engine, which writes one of its own.
-        let _ = self.audit(EntryKind::Alert, &actor.0, &line(&alert, &waiter.verdicts));
+        // It has come, whether or not it can be written down now; what follows from it has lines
+        // of the engine's own.
+        self.owe(EntryKind::Alert, &actor.0, &line(&alert, &waiter.verdicts));
         let ids = waiter.verdicts.iter().flat_map(|verdict| &verdict.ours);
         waiter.missing = ids.filter_map(|judged| judged.incident.clone()).collect();
         self.wait(waiter);

@@ -414,7 +414,13 @@ impl Desk {
         }
     }
 
-    /// Writes an audit line.
+    /// Writes a line about what has happened already: at once, or as soon as it can be.
+    pub(super) fn owe(&mut self, kind: EntryKind, actor: &str, note: &str) {
+        let line = self.line(kind, actor, note);
+        self.parts.audit.owe(line);
+    }
+
+    /// Writes a line about what is going to be done.
     ///
     /// # Errors
     /// [`Refusal`] if it cannot be written: what a person asks for must not be done then.
@@ -424,10 +430,8 @@ impl Desk {
         actor: &str,
         note: &str,
     ) -> Result<(), Refusal> {
-        let (at, _) = self.now();
-        let entry = AuditEntry::new(at, &self.parts.instance, kind).note(note);
-        let entry = AuditEntry { actor: actor.to_owned(), ..entry };
-        self.parts.audit.append(entry).map(drop).map_err(|error| {
+        let line = self.line(kind, actor, note);
+        self.parts.audit.append(line).map(drop).map_err(|error| {
             tracing::error!("an audit line of the desk could not be written: {error}");
             Refusal {
                 kind: RefusalKind::Unavailable,
@@ -436,6 +440,12 @@ impl Desk {
                 text: error.to_string(),
             }
         })
+    }
+
+    fn line(&self, kind: EntryKind, actor: &str, note: &str) -> AuditEntry {
+        let (at, _) = self.now();
+        let entry = AuditEntry::new(at, &self.parts.instance, kind).note(note);
+        AuditEntry { actor: actor.to_owned(), ..entry }
     }
 }
 
