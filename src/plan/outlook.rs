@@ -50,7 +50,9 @@ pub fn outlook(facts: &Facts<'_>, limits: &Limits, now: Timestamp, n: usize) -> 
         not_before: starts_at.unwrap_or(now),
         after: first.map_or(now, |first| first.at),
     };
-    let runs = first.into_iter().chain(ahead.filter(|_| begun)).take(n).collect();
+    // A secret that has not begun has no runs, and none are to be sought to the end of the years.
+    let ahead = begun.then_some(ahead).into_iter().flatten();
+    let runs = first.into_iter().chain(ahead).take(n).collect();
     Outlook { due: due.map(|due| (due.because, due.since)), refusal, runs }
 }
 
@@ -97,7 +99,7 @@ mod tests {
     use crate::plan::breaker::{Breaker, BreakerRule, Went};
     use crate::plan::budget::Budget;
     use crate::plan::cadence::Cadence;
-    use crate::plan::facts::{Current, Open};
+    use crate::plan::facts::{Current, Initial, Open};
     use crate::plan::schedule::Schedule;
     use crate::plan::window::{Freeze, Window};
 
@@ -160,6 +162,16 @@ mod tests {
         assert_eq!(found.runs[4].at, noon() - HOUR + DAY.times(5));
         let never = Cadence::default();
         assert_eq!(look(&known(&name, &never), &Limits::default()).runs, []);
+    }
+
+    #[test]
+    fn what_has_not_begun_has_no_runs_and_none_are_sought() {
+        let (name, minutely) = (name(), Schedule::parse("* * * * *", "UTC").unwrap());
+        // Its greatest age would come again and again without an end.
+        let max_age = Some(DAY);
+        let cadence = Cadence { schedule: Some(minutely), max_age, ..Cadence::default() };
+        let facts = Facts { initial: Initial::Adopt, ..Facts::new(&name, &cadence) };
+        assert_eq!(look(&facts, &Limits::default()).runs, []);
     }
 
     #[test]
