@@ -245,10 +245,9 @@ impl Daemon {
             };
             duties.spawn(reloader.serve(ends.asks, hangup, out.clone()));
             let duty = Duty::new(log, keeper, Arc::clone(&parts.clock), alarms);
-            let (audit, desk_audit) = (duty.sink(), duty.sink());
+            let audit = duty.sink();
+            parts.start_duties(&mut duties, &pipes, (ends.desk, duty.sink()), &out);
             duties.spawn(duty.keep(ends.acknowledged, out.clone()));
-            parts.start_duties(&mut duties, &pipes, &out);
-            parts.start_desk(&mut duties, ends.desk, (&pipes, desk_audit), &out);
             let doors = Doors {
                 commands: ends.commands,
                 reloads: ends.reloads,
@@ -355,7 +354,14 @@ impl Running {
         }
     }
 
-    fn start_duties(&self, duties: &mut JoinSet<()>, pipes: &Pipes, out: &CancellationToken) {
+    fn start_duties(
+        &self,
+        duties: &mut JoinSet<()>,
+        pipes: &Pipes,
+        (desk, audit): (DeskEnds, Audited),
+        out: &CancellationToken,
+    ) {
+        self.start_desk(duties, desk, (pipes, audit), out);
         let (metrics, vault) = (self.metrics.clone(), Arc::clone(&self.vault));
         duties.spawn(duties::show(pipes.snapshots.clone(), metrics, vault, out.clone()));
         let (channels, secrets) = (pipes.channels.clone(), self.context.secrets.clone());
