@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Client;
 
 use crate::Fallible;
+use crate::leak::Scanner;
 use crate::openbao::{ACKNOWLEDGEMENT, APPS, DOCUMENT, OpenBao};
 use crate::processes::{House, sibling};
 use crate::screen::Screen;
@@ -27,6 +28,7 @@ pub(crate) struct Cast {
     pub(crate) sender: String,
     pub(crate) receivers: [String; 2],
     pub(crate) key_service: String,
+    pub(crate) scanner: Scanner,
     pub(crate) rotord: Rotord,
 }
 
@@ -39,7 +41,7 @@ pub(crate) struct Rotord {
 impl Cast {
     /// Starts all of them. rotord comes last: from then on there are secrets, and traffic.
     pub(crate) async fn start(house: &mut House, http: Client, screen: &Screen) -> Fallible<Cast> {
-        let bao = OpenBao::start(house, http).await?;
+        let bao = OpenBao::start(house, http.clone()).await?;
         screen.prepared(&format!("OpenBao, in memory, at {}", bao.address()));
 
         house.write("admin-token", &fresh_key()?)?;
@@ -66,6 +68,10 @@ impl Cast {
         house.start("client", &sibling("key_client")?, all)?;
         screen.prepared("sender, receiver-a, receiver-b, key service, client (examples/*.rs)");
 
+        let scanner_key = fresh_key()?;
+        house.write("scanner-key", &scanner_key)?;
+        let scanner = Scanner::new(http, &scanner_key)?;
+        let alerts = scanner.address.to_string();
         let (role_id, secret_id) = bao.role(ROLE).await?;
         house.write("secret-id", &secret_id)?;
         let known = [
@@ -75,6 +81,7 @@ impl Cast {
             ("receiver_a", &receivers[0]),
             ("receiver_b", &receivers[1]),
             ("sender", &sender),
+            ("alerts", &alerts),
         ];
         let filled = |text: String, (name, value): &(&str, &str)| {
             text.replace(&format!("{{{{{name}}}}}"), value)
@@ -82,7 +89,7 @@ impl Cast {
         let config = known.iter().fold(CONFIG.to_owned(), filled);
         let rotord = Rotord { binary: sibling("rotord")?, config };
         rotord.introduce(house, &bao, screen).await?;
-        Ok(Cast { bao, sender, receivers, key_service, rotord })
+        Ok(Cast { bao, sender, receivers, key_service, scanner, rotord })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use rotord::api::wire::Detail;
+use rotord::api::wire::incidents::IncidentDetail;
 use rotord::model::time::Timestamp;
 use tokio::time::{sleep, timeout};
 
@@ -38,6 +39,14 @@ impl Daemon {
             }
         });
         Ok(there.await.map_err(|_| "rotord does not open its socket")?)
+    }
+
+    /// An incident, once it is over; None before.
+    pub(crate) async fn incident_that_is_over(&self, id: &str) -> Fallible<Option<IncidentDetail>> {
+        let url = format!("http://rotord/v1/incidents/{id}");
+        let answer = self.http.get(url).send().await?.error_for_status()?;
+        let detail: IncidentDetail = answer.json().await?;
+        Ok(Some(detail).filter(|detail| detail.incident.state == "done"))
     }
 
     /// Everything about one secret, as soon as there is something newer; None while rotord does

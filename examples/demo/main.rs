@@ -5,6 +5,7 @@
 //! main        this: the order of things, and the exit code
 //! cast        who plays, and the set-up in the order of a first installation
 //! play        the plot
+//! leak        the scanner that finds a key, and says so
 //! story       what a rotation does, in few words
 //! proof       old values, used again
 //! report      the result
@@ -15,6 +16,7 @@
 
 mod cast;
 mod daemon;
+mod leak;
 mod openbao;
 mod play;
 mod processes;

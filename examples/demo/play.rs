@@ -11,11 +11,12 @@ use std::time::Duration;
 use reqwest::Client;
 use rotord::api::wire::Detail;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::Fallible;
 use crate::cast::Cast;
 use crate::daemon::Daemon;
+use crate::leak::{self, Answer, Judged};
 use crate::processes::House;
 use crate::proof::{Proof, Secret};
 use crate::screen::{Screen, Tone, grouped};
@@ -25,6 +26,9 @@ use crate::traffic::Traffic;
 /// Rotations that each secret must have been through at the end, the first version not counted:
 /// four by schedule and one by hand; three by schedule and one for a leak.
 pub(crate) const PLANNED: [(Secret, u32); 2] = [(Secret::Webhook, 5), (Secret::Key, 4)];
+
+/// How long an incident may take to be closed once its rotation is: it only follows pictures.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often the programs are asked for their counts.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
@@ -118,11 +122,51 @@ impl<'a> Play<'a> {
         self.screen.person("A change freeze begins: no routine rotation starts any more.");
         self.cast.rotord.freeze(self.house).await?;
 
-        self.screen.person("Then the key of this moment is found in a public paste.");
-        let leak = ["rotate", "partner-key", "--emergency", "--reason", "found in a public paste"];
-        self.command(&[&leak[..], &["--wait"]].concat()).await?;
-        self.until_idle(PLANNED).await?;
+        self.leak().await?;
         Ok(before)
+    }
+
+    /// A scanner finds the key of this moment in a public paste, and says so. Nobody types anything.
+    async fn leak(&self) -> Fallible<()> {
+        let leaked = self.proof.newest(Secret::Key)?;
+        self.screen.person("Then a scanner finds the key of this moment in a public paste.");
+        let answer = self.cast.scanner.report("paste-8xk2", &leaked).await?;
+        let [judged] = answer.versions.as_slice() else {
+            return Err("the alert was not recognised".into());
+        };
+        let Judged { secret, version, stage, action, incident } = judged;
+        let id = incident.clone().ok_or("the alert opened no incident")?;
+        let Answer { status, milliseconds, .. } = &answer;
+        self.screen.step(
+            Tone::Opening,
+            [secret, &format!("v{version}"), "alert"],
+            &format!("{status} in {milliseconds} ms: v{version} is {stage}, so: {action}"),
+        );
+        self.until_idle(PLANNED).await?;
+
+        self.screen.person(&format!("What rotord has kept of incident {id}:"));
+        let daemon = Daemon::new(self.house.path("rotord.sock"))?;
+        let settled = timeout(SETTLED_WITHIN, async {
+            loop {
+                if let Some(detail) = daemon.incident_that_is_over(&id).await? {
+                    return Fallible::Ok(detail);
+                }
+                sleep(LOOK_EVERY).await;
+            }
+        });
+        let detail = settled.await.map_err(|_| "the incident does not end")??;
+        for line in leak::course(&detail) {
+            self.screen.line(&line);
+        }
+        let again = self.cast.scanner.report("paste-8xk2-again", &leaked).await?;
+        match again.versions.as_slice() {
+            [Judged { version, stage, action, .. }] if stage == "revoked" => {
+                let text = format!("The same value once more: v{version} is {stage}, so: {action}");
+                self.screen.person(&text);
+            }
+            _ => self.problem("the dead key was not recognised again".to_owned()),
+        }
+        Ok(())
     }
 
     /// Waits until each of these secrets has been through so many rotations, and is in none.

@@ -97,6 +97,13 @@ impl Proof {
         Ok(value.ok_or_else(|| format!("{} v{version} was never seen", secret.name()))?)
     }
 
+    /// The newest value that was seen in use.
+    pub(crate) fn newest(&self, secret: Secret) -> Fallible<Rc<SecretBytes>> {
+        let values = self.values.borrow();
+        let newest = values.range((secret, 0)..=(secret, u64::MAX)).next_back();
+        Ok(newest.map(|(_, value)| Rc::clone(value)).ok_or("no value was seen yet")?)
+    }
+
     /// How many refusals the demo has asked for: at the receivers, and at the key service.
     pub(crate) fn refusals(&self) -> [u64; 2] {
         self.refused.each_ref().map(Cell::get)
@@ -145,6 +152,6 @@ impl Proof {
 
 /// The moment, for a signature.
 #[expect(clippy::disallowed_methods, reason = "a program has to read the clock somewhere")]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp(chrono::Utc::now().timestamp_millis())
 }
