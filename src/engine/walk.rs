@@ -14,12 +14,15 @@ use crate::driver::issuer::Mark;
 use crate::engine::command::{Command, Envelope, Resolution};
 use crate::engine::execute::Materials;
 use crate::engine::gate::Shut;
+use crate::engine::limits::Host;
 use crate::engine::managed::Managed;
+use crate::engine::reach::{Caller, Failed};
 use crate::engine::recollect::learn_keys;
 use crate::engine::snapshot::FailureView;
 use crate::engine::world::World;
 use crate::engine::worth::{noteworthy, only_refreshes};
 use crate::engine::{commands, sweep};
+use crate::model::failure::Failure;
 use crate::model::id::{SecretName, TargetName};
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
@@ -147,6 +150,13 @@ pub(super) enum Broken {
 impl From<Shut> for Broken {
     fn from(shut: Shut) -> Broken {
         Broken::Shut(shut)
+    }
+}
+
+impl From<Failed> for Broken {
+    fn from(failed: Failed) -> Broken {
+        let Failure { class, reason } = failed.failure;
+        Broken::Shut(Shut::Driver(DriverError::new(class, reason, failed.text)))
     }
 }
 
@@ -367,11 +377,13 @@ impl Walk {
     }
 
     /// What a person put where a first version would go, if anything: it is never overwritten
-    /// unasked.
+    /// unasked. Each question passes the gate, and has its place and its time-out like any other.
     async fn foreign(&self) -> Result<Option<String>, Broken> {
-        let broken = |error: DriverError| Broken::Shut(Shut::Driver(error));
+        let caller = Caller { lane: Lane::Routine, hurry: &self.signals.hurry };
         for (name, target) in &self.managed.targets {
-            if target.driver.foreign().await.map_err(broken)? {
+            self.world.gate.ask()?;
+            let asked = target.driver.foreign();
+            if self.world.call(caller, Host::Target(&target.lane), asked).await? {
                 return Ok(Some(format!(
                     "target {name} holds a value that rotord did not put there"
                 )));
@@ -379,7 +391,9 @@ impl Walk {
         }
         let secret = &self.managed.name;
         let ours = |mark: &String| Mark::read(mark, secret).is_some();
-        let keys = self.managed.issuer.list().await.map_err(broken)?;
+        self.world.gate.ask()?;
+        let issuer = Host::Issuer(&self.managed.issuer_lane);
+        let keys = self.world.call(caller, issuer, self.managed.issuer.list()).await?;
         let stranger = keys.iter().find(|key| !key.mark.as_ref().is_some_and(ours));
         Ok(stranger.map(|key| format!("the issuer has key {} already", key.key_id)))
     }

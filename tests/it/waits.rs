@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rotord::engine::command::Command;
 use rotord::model::capability::{Capabilities, OldDies};
+use rotord::model::material::{Material, SecretBytes};
 use rotord::model::policy::{Hold, Kind};
+use rotord::model::reason::Reason;
 use rotord::model::time::{Clock as _, Span};
 
 use crate::support::workbench::{Bench, Plan, Service, pass, plan, rotate};
@@ -83,4 +85,38 @@ async fn secrets_that_have_nothing_to_do_cost_nothing() {
     let reads = reads_while_waiting(&bench).await;
     assert!(reads < READS_MAX, "the clock was read {reads} times");
     assert_eq!(bench.kv.requests.load(Ordering::Relaxed), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_hangs_before_the_first_rotation_is_given_up_and_asked_again() {
+    let bench = Bench::new(Duration::ZERO);
+    let service = Arc::new(Service::default());
+    service.hangs.store(true, Ordering::Relaxed);
+    let plan = plan("key", &service);
+    let shop = bench.open(std::slice::from_ref(&plan));
+    shop.until(&plan.name, |view| view.waiting.why.contains("timed_out")).await;
+    service.hangs.store(false, Ordering::Relaxed);
+    shop.rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_put_there_stays_until_a_person_adopts() {
+    let bench = Bench::new(Duration::ZERO);
+    let service = Arc::new(Service::default());
+    service.foreign.store(true, Ordering::Relaxed);
+    let plan = plan("key", &service);
+    let shop = bench.open(std::slice::from_ref(&plan));
+    let foreign = Some(Reason::ForeignValue);
+    shop.until(&plan.name, |view| view.waiting.needs_human == foreign).await;
+    let remedy = shop.view(&plan.name).waiting.remedy.clone().unwrap();
+    assert!(remedy.starts_with("rotord adopt key"), "{remedy}");
+    pass(Span::from_secs(600)).await;
+    assert_eq!(service.pushes.load(Ordering::Relaxed), 0, "nothing is overwritten unasked");
+
+    let value = SecretBytes::new(b"Zm9yZWlnbi12YWx1ZS1vZi1hLXBlcnNvbg".to_vec());
+    let (name, material) = (plan.name.clone(), Material::single(value));
+    shop.ask(Command::Adopt { name, material, key: None }).await.unwrap();
+    shop.rest().await;
+    assert_eq!(shop.view(&plan.name).waiting.needs_human, None);
+    assert_eq!(service.newest().map(|(version, _)| version.0), Some(1), "it uses what was adopted");
 }
