@@ -32,10 +32,6 @@ fn phase(view: &SecretView) -> &'static str {
     view.rotation.as_ref().map_or("none", |rotation| rotation.phase.name())
 }
 
-fn rests(view: &SecretView) -> bool {
-    phase(view) == "closed"
-}
-
 /// Whether its second version is in use everywhere.
 fn has_switched(view: &SecretView) -> bool {
     version(view) == 2 && ["overlap", "retire", "revoke", "closed"].contains(&phase(view))
@@ -79,7 +75,6 @@ async fn two_hundred_leaks_are_mended_at_once_while_a_thousand_rotations_wait() 
     }
     let routine = |view: &Arc<SecretView>| view.name.as_str().starts_with("routine");
     let snapshot = Arc::clone(&shop.snapshots.borrow());
-    let begun = snapshot.secrets.values().filter(|view| routine(view) && !rests(view)).count();
     let done = snapshot.secrets.values().filter(|view| routine(view) && has_switched(view)).count();
     let mut took: Vec<Duration> =
         leaks.iter().zip(asked).map(|(l, at)| l.newest().unwrap().1 - at).collect();
@@ -87,7 +82,11 @@ async fn two_hundred_leaks_are_mended_at_once_while_a_thousand_rotations_wait() 
     let (p50, p99) = (took[99], took[197]);
     assert!(p50 < Duration::from_secs(1), "p50 is {p50:?}");
     assert!(p99 < Duration::from_secs(5), "p99 is {p99:?}");
-    assert!(begun > 0 && done < 900, "routine: {begun} open, {done} done: there was no queue");
+    // They come one after the other: one that waits for the whole queue lets the others through an
+    // empty house, and no percentile shows it.
+    let slowest = took[199];
+    assert!(slowest < Duration::from_secs(5), "the slowest took {slowest:?}");
+    assert!(done < 900, "{done} routine rotations were done: there was no queue");
     shop.close().await;
 }
 
