@@ -126,7 +126,7 @@ impl<'a> Play<'a> {
         Ok(before)
     }
 
-    /// A scanner finds the key of this moment in a public paste, and says so. Nobody types anything.
+    /// A scanner finds the key of this moment in a public paste, and says so. Nobody types.
     async fn leak(&self) -> Fallible<()> {
         let leaked = self.proof.newest(Secret::Key)?;
         self.screen.person("Then a scanner finds the key of this moment in a public paste.");

@@ -295,18 +295,18 @@ impl Channels {
     /// Fetches the keys that somebody else manages, at start and whenever they may have changed.
     ///
     /// # Errors
-    /// What keeps a key from being fetched or used. The channels after it keep their old keys.
+    /// What keeps a key from being fetched or used, the first of several. The channel keeps its old
+    /// keys; all others have theirs renewed.
     pub async fn fetch(&self, secrets: &Secrets) -> Result<(), DriverError> {
+        let mut fetched = Ok(());
         for (spec, channel) in self.0.values() {
             let ChannelSpec::Fetched { key, previous_key } = spec else { continue };
-            let mut keys = Vec::new();
-            for reference in [Some(key), previous_key.as_ref()].into_iter().flatten() {
-                let bad = |bad| misconfigured(format!("{reference}: {bad}"));
-                keys.push(SigningKey::new(&secrets.fetch(reference).await?).map_err(bad)?);
+            match keys(secrets, [Some(key), previous_key.as_ref()]).await {
+                Ok(keys) => channel.replace(keys),
+                Err(error) => fetched = fetched.and(Err(error)),
             }
-            channel.replace(keys);
         }
-        Ok(())
+        fetched
     }
 
     /// A channel by its name.
@@ -317,6 +317,19 @@ impl Channels {
         let found = self.0.get(name).map(|(_, channel)| Arc::clone(channel));
         found.ok_or_else(|| misconfigured(format!("there is no channel {name:?}")))
     }
+}
+
+/// The keys that these references name.
+async fn keys(
+    secrets: &Secrets,
+    references: [Option<&SecretRef>; 2],
+) -> Result<Vec<SigningKey>, DriverError> {
+    let mut keys = Vec::new();
+    for reference in references.into_iter().flatten() {
+        let bad = |bad| misconfigured(format!("{reference}: {bad}"));
+        keys.push(SigningKey::new(&secrets.fetch(reference).await?).map_err(bad)?);
+    }
+    Ok(keys)
 }
 
 impl Context {

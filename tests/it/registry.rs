@@ -129,6 +129,24 @@ async fn a_reload_keeps_the_channels_that_stay_and_makes_the_others_anew() {
 }
 
 #[tokio::test]
+async fn a_channel_without_its_key_keeps_no_other_from_having_its_own() {
+    let kv = Arc::new(MemKv::default());
+    kv.put(&at("push"), json!({"key": "a-signing-key-of-some-length"}));
+    let secrets = Secrets::new(kv, None);
+    let fetched = |path: &str| ChannelSpec::Fetched {
+        key: SecretRef::Vault { at: at(path), field: "key".to_owned() },
+        previous_key: None,
+    };
+    let specs =
+        BTreeMap::from([("a".to_owned(), fetched("missing")), ("b".to_owned(), fetched("push"))]);
+    let channels = Channels::default().renewed(&specs).unwrap();
+    let error = channels.fetch(&secrets).await.unwrap_err();
+    assert!(error.text.contains("missing"), "{error}");
+    assert!(!channels.get("a").unwrap().has_keys());
+    assert!(channels.get("b").unwrap().has_keys());
+}
+
+#[tokio::test]
 async fn a_channels_key_that_is_no_key_is_refused_without_being_shown() {
     let kv = Arc::new(MemKv::default());
     kv.put(&at("push"), json!({"key": "CANARY"}));

@@ -43,8 +43,7 @@ impl Channel {
     }
 
     /// Whether it has a key to sign with.
-    #[cfg(test)]
-    pub(crate) fn has_keys(&self) -> bool {
+    pub fn has_keys(&self) -> bool {
         !self.held.load().keys.is_empty()
     }
 

@@ -154,8 +154,13 @@ impl FileAudit {
     /// Closes the growing file under the name of its first line and begins another.
     fn turn_over(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
+        // The next file is there before the full one leaves its place: without room for another
+        // one nothing has happened, and the next line tries again.
+        let next = newest(&self.dir).with_extension("next");
+        let file = create(&next)?;
         fs::rename(newest(&self.dir), full_file(&self.dir, self.first))?;
-        self.file = create(&newest(&self.dir))?;
+        fs::rename(&next, newest(&self.dir))?;
+        self.file = file;
         self.first = self.head.next();
         self.len = 0;
         File::open(&self.dir)?.sync_all()?;

@@ -242,6 +242,23 @@ fn full_files_are_turned_over_and_the_oldest_go() {
 }
 
 #[test]
+fn a_turn_that_fails_leaves_the_file_in_place_and_is_made_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut audit = open(dir.path());
+    audit.append(entry("one")).unwrap();
+    audit.pretend_len(FILE_BYTES_MAX);
+    let in_the_way = newest(dir.path()).with_extension("next");
+    fs::create_dir(&in_the_way).unwrap();
+    assert!(audit.append(entry("two")).is_err());
+    assert_eq!(files(dir.path()).unwrap().len(), 1);
+    fs::remove_dir(&in_the_way).unwrap();
+    audit.append(entry("two")).unwrap();
+    assert_eq!(files(dir.path()).unwrap().len(), 2);
+    let verified = verify(dir.path(), Some(audit.head())).unwrap();
+    assert_eq!((verified.first, verified.head.seq), (Seq(1), audit.head().seq));
+}
+
+#[test]
 fn a_full_disk_is_told_and_breaks_nothing() {
     let dir = tempfile::tempdir().unwrap();
     symlink("/dev/full", newest(dir.path())).unwrap();
