@@ -11,6 +11,7 @@ use rotord::vault::client::Vault;
 use rotord::vault::document::Document;
 use rotord::vault::error::VaultError;
 use rotord::vault::settings::{Settings, SetupError};
+use rotord::vault::turns::{self, Urgency};
 use rotord::vault::{Kv, KvPath};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -361,7 +362,10 @@ async fn more_requests_than_help_wait_their_turn() {
     let mut asking = JoinSet::new();
     for _ in 0..64 {
         let vault = Arc::clone(&vault);
-        asking.spawn(async move { vault.read(&at("kv", "a")).await.map(|_| ()) });
+        // All the room there is is the lease's alone.
+        asking.spawn(turns::with(Urgency::Lease, async move {
+            vault.read(&at("kv", "a")).await.map(|_| ())
+        }));
     }
     while sent(&vault) < 64 {
         tokio::task::yield_now().await;
