@@ -50,9 +50,7 @@ test: tools lint
 
 check: lint deny
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps --document-private-items
-	deny=ok
-	$(CARGO) deny --version >/dev/null 2>&1 || deny=not-installed
-	echo "check: fmt=ok clippy=ok doc=ok deny=$$deny"
+	echo "check: fmt=ok clippy=ok doc=ok deny=ok"
 
 lint:
 	for part in fmt clippy; do
@@ -63,11 +61,9 @@ lint:
 	$(CARGO) clippy $(PROFILE) --all-targets -- -D warnings
 
 deny:
-	if $(CARGO) deny --version >/dev/null 2>&1; then
-		$(CARGO) deny check
-	else
-		echo "cargo-deny is not installed: cargo install --locked cargo-deny"
-	fi
+	$(CARGO) deny --version >/dev/null 2>&1 ||
+		{ echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
+	$(CARGO) deny check
 
 tools: $(BAO_STAMP)
 	command -v systemd-analyze >/dev/null && exit 0
