@@ -6,8 +6,8 @@ use crate::model::capability::OldDies;
 use crate::model::id::{TargetName, VersionId};
 use crate::model::policy::OnLeak;
 use crate::model::time::Timestamp;
-use crate::rotation::evidence::{has_left, is_settled};
-use crate::rotation::{Forced, ForcedRule, Outgoing, Rotation, TargetState, Terms};
+use crate::rotation::evidence::{has_left, is_fresh, is_settled};
+use crate::rotation::{Forced, ForcedRule, Rotation, TargetState, Terms, decide};
 
 /// What a deadline asks for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,17 +23,31 @@ pub(super) enum Deadline {
 
 /// What the nearest passed deadline asks for, if one has passed.
 pub(super) fn due(rotation: &Rotation, now: Timestamp) -> Option<Deadline> {
-    rotation
+    let outgoing = rotation
         .outgoing
         .iter()
         .filter(|outgoing| !rotation.leaving.contains_key(&outgoing.version))
-        .filter(|outgoing| outgoing.latest.is_some_and(|latest| latest <= now))
-        .find_map(|outgoing| judge(rotation, outgoing, now))
+        .filter_map(|outgoing| Some((outgoing.version, outgoing.latest?)))
+        .filter(|(_, latest)| *latest <= now)
+        .find_map(|(version, latest)| judge(rotation, version, latest, now));
+    let mut leaving = exposed_leaving(rotation).filter(|(_, latest)| *latest <= now);
+    outgoing.or_else(|| leaving.find_map(|(v, latest)| judge_leaving(rotation, v, latest, now)))
 }
 
 /// The next deadline that has not passed.
 pub(super) fn next(rotation: &Rotation, now: Timestamp) -> Option<Timestamp> {
-    rotation.outgoing.iter().filter_map(|outgoing| outgoing.latest).filter(|t| *t > now).min()
+    let outgoing = rotation.outgoing.iter().filter_map(|outgoing| outgoing.latest);
+    let leaving = exposed_leaving(rotation).map(|(_, latest)| latest);
+    outgoing.chain(leaving).filter(|latest| *latest > now).min()
+}
+
+/// The exposed versions whose end has begun and which the issuer has not been told to end, each
+/// with its deadline. What their end was judged on may be too old by now, and nobody left to ask.
+pub(super) fn exposed_leaving(rotation: &Rotation) -> impl Iterator<Item = (VersionId, Timestamp)> {
+    rotation.leaving.iter().filter(|(_, leaving)| !leaving.revoked).filter_map(|(version, _)| {
+        let taint = rotation.taint_of(*version)?;
+        Some((*version, for_taint(&rotation.terms, taint.at)))
+    })
 }
 
 /// When an exposed version has to be gone.
@@ -54,20 +68,42 @@ pub(super) fn forced(
     Forced { version, rule, targets_without_evidence: lacking(rotation, version, at), at }
 }
 
-fn judge(rotation: &Rotation, outgoing: &Outgoing, now: Timestamp) -> Option<Deadline> {
-    let version = outgoing.version;
-    let latest = outgoing.latest?;
+/// A version whose end has begun needs no exception as long as its end goes on without one.
+fn judge_leaving(
+    rotation: &Rotation,
+    version: VersionId,
+    latest: Timestamp,
+    now: Timestamp,
+) -> Option<Deadline> {
+    if is_held(rotation, now) {
+        return Some(Deadline::Held);
+    }
+    let stuck = !decide::may_revoke(rotation, version, now);
+    if stuck { judge(rotation, version, latest, now) } else { None }
+}
+
+fn judge(
+    rotation: &Rotation,
+    version: VersionId,
+    latest: Timestamp,
+    now: Timestamp,
+) -> Option<Deadline> {
     let rule = exception_for(rotation, version);
     let ours_to_end = matches!(rule, ForcedRule::Contain | ForcedRule::MaxExposure);
     if ours_to_end && is_held(rotation, now) {
         return Some(Deadline::Held);
     }
     if rule == ForcedRule::MaxExposure {
+        // One whose end goes on past its deadline is asked about anew whenever evidence gets old.
+        let since = match rotation.leaving.contains_key(&version) {
+            true => latest.max(now - rotation.terms.policy.evidence_max_age),
+            false => latest,
+        };
         let unasked: Vec<TargetName> = lacking(rotation, version, now)
             .into_iter()
             .filter(|name| {
                 let target = &rotation.targets[name];
-                !target.removed && target.asked_at.is_none_or(|asked| asked < latest)
+                !target.removed && target.asked_at.is_none_or(|asked| asked < since)
             })
             .collect();
         if !unasked.is_empty() {
@@ -96,10 +132,14 @@ pub(super) fn is_held(rotation: &Rotation, now: Timestamp) -> bool {
     rotation.hold.as_ref().is_some_and(|hold| hold.binds(rotation.lane, now))
 }
 
-/// The bound targets that have not shown that they can do without the version.
+/// The bound targets that have not shown that they can do without the version. Of one whose end
+/// has begun all had shown it once: what counts is that it is still so.
 fn lacking(rotation: &Rotation, version: VersionId, now: Timestamp) -> Vec<TargetName> {
+    let oldest = rotation.terms.policy.evidence_max_age;
+    let is_leaving = rotation.leaving.contains_key(&version);
     let shown = |target: &TargetState| {
-        !target.removed && is_settled(target, now) && has_left(target, version)
+        let recent = !is_leaving || is_fresh(target, oldest, now);
+        !target.removed && is_settled(target, now) && has_left(target, version) && recent
     };
     rotation
         .bound_targets()

@@ -387,7 +387,7 @@ fn awaits_confirmation(target: &TargetState) -> bool {
 
 /// Whether a version may be revoked at this moment. What was judged when its end began may be long
 /// ago by now: unless it was forced, or was never shown to anybody, the evidence must still hold.
-fn may_revoke(rotation: &Rotation, version: VersionId, now: Timestamp) -> bool {
+pub(super) fn may_revoke(rotation: &Rotation, version: VersionId, now: Timestamp) -> bool {
     !awaits_evidence(rotation, version) || clear(rotation, vec![version], now).is_some()
 }
 

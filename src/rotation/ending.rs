@@ -96,7 +96,9 @@ impl Rotation {
     pub(super) fn cut(&mut self, forced: Forced, at: Timestamp) -> Result<(), IllegalEvent> {
         let version = forced.version;
         let known = self.versions.get(&version).map(|v| v.stage);
-        if !matches!(known, Some(Stage::Current | Stage::Previous)) {
+        // Verifiers may have been told to drop it, while the issuer still has it.
+        let ending = known == Some(Stage::Retired) && self.leaving.contains_key(&version);
+        if !(ending || matches!(known, Some(Stage::Current | Stage::Previous))) {
             return Err(IllegalEvent::Stranger { event: "cut", what: version.to_string() });
         }
         self.forced.push(forced);

@@ -5,6 +5,7 @@ use crate::model::id::VersionId;
 use crate::model::policy::{Hold, Kind, Lane, OnLeak};
 use crate::model::reason::Reason;
 use crate::model::time::Span;
+use crate::model::version::Stage;
 use crate::rotation::decide::{Next, Wait, Why, decide};
 use crate::rotation::effect::Effect;
 use crate::rotation::event::Happening;
@@ -212,4 +213,124 @@ fn a_hold_gives_back_what_verifiers_were_told_to_drop() {
         assert!(toy.rotation.is_closed(), "{route}\n{}", toy.trace());
         assert!(!toy.material.contains_key(&V1), "{route}\n{}", toy.trace());
     }
+}
+
+// ---------------------------------------------------------------- an end that does not go on
+
+/// A key whose end began on good evidence. The issuer could not be told until that was too old, and
+/// meanwhile a target has fallen silent.
+fn stuck_in_its_end(on_leak: OnLeak) -> Toy {
+    let capabilities = remote(ValueFrom::Theirs, OldDies::OnRevoke, OnLost::Sweep);
+    let mut toy = Toy::new(Kind::ApiKey, capabilities);
+    toy.rotation.terms.capabilities.capacity = None;
+    toy.run();
+    toy.policy.on_leak = on_leak;
+    toy.open_next(Lane::Routine);
+    toy.run_until(|toy| toy.rotation.leaving.contains_key(&V1));
+    toy.step(Fault::None);
+    assert_eq!(toy.next_effect(), Some(&Effect::Revoke { version: V1 }), "{}", toy.trace());
+    toy.step(Fault::Refused);
+    let too_old = toy.now + toy.policy.evidence_max_age + Span::from_secs(1);
+    toy.pass(too_old);
+    run_without_worker(&mut toy, Span::from_secs(300));
+    assert!(!toy.rotation.leaving[&V1].revoked, "{}", toy.trace());
+    assert_eq!(forced(&toy), [], "{}", toy.trace());
+    toy
+}
+
+fn lives(toy: &Toy, version: VersionId) -> bool {
+    toy.keys.values().any(|key| key.version == version && key.alive)
+}
+
+#[test]
+fn an_exposed_version_whose_end_had_begun_is_cut_at_its_deadline() {
+    // Containing asks nobody: what the api has shown is too old as well.
+    let cases = [
+        (OnLeak::Contain, ForcedRule::Contain, vec!["api".to_owned(), "worker".to_owned()]),
+        (OnLeak::KeepServing, ForcedRule::MaxExposure, vec!["worker".to_owned()]),
+    ];
+    for (on_leak, rule, lacking) in cases {
+        let mut toy = stuck_in_its_end(on_leak);
+        toy.taint(V1);
+        let exposure = toy.policy.max_exposure;
+        if on_leak == OnLeak::KeepServing {
+            run_without_worker(&mut toy, exposure);
+            assert_eq!(forced(&toy), [], "before the deadline\n{}", toy.trace());
+        }
+        run_without_worker(&mut toy, Span::from_secs(5));
+        assert_eq!(forced(&toy), [(V1, rule, lacking)], "{}", toy.trace());
+        assert!(!lives(&toy, V1), "{}", toy.trace());
+    }
+}
+
+#[test]
+fn what_supersedes_inherits_the_deadline_of_an_end_that_had_begun() {
+    let mut toy = stuck_in_its_end(OnLeak::Contain);
+    let v2 = VersionId(2);
+    toy.taint(v2);
+    toy.step(Fault::None);
+    assert_eq!(toy.rotation.phase.name(), "stage", "superseded\n{}", toy.trace());
+    toy.taint(V1);
+    run_without_worker(&mut toy, Span::from_secs(5));
+    let all: Vec<_> = forced(&toy).into_iter().map(|(version, rule, _)| (version, rule)).collect();
+    let expected = [(v2, ForcedRule::Contain), (V1, ForcedRule::Contain)];
+    assert_eq!(all, expected, "{}", toy.trace());
+    assert!(!lives(&toy, V1) && !lives(&toy, v2), "{}", toy.trace());
+}
+
+#[test]
+fn an_end_that_goes_on_by_itself_needs_no_exception() {
+    let mut toy = stuck_in_its_end(OnLeak::KeepServing);
+    toy.taint(V1);
+    // The worker is back: its answer is all that was missing.
+    toy.run();
+    assert_eq!(forced(&toy), [], "{}", toy.trace());
+    assert!(!lives(&toy, V1) && toy.rotation.is_closed(), "{}", toy.trace());
+}
+
+#[test]
+fn after_a_downtime_an_end_that_had_begun_asks_before_its_deadline_acts() {
+    let mut toy = stuck_in_its_end(OnLeak::KeepServing);
+    toy.taint(V1);
+    let away = toy.now + Span::from_secs(500);
+    toy.pass(away);
+    toy.run();
+    assert_eq!(forced(&toy), [], "{}", toy.trace());
+    assert!(!lives(&toy, V1) && toy.rotation.is_closed(), "{}", toy.trace());
+}
+
+#[test]
+fn a_hold_on_an_exposed_version_whose_end_had_begun_is_told_at_once() {
+    for on_leak in [OnLeak::Contain, OnLeak::KeepServing] {
+        let mut toy = stuck_in_its_end(on_leak);
+        toy.happen(hold(&toy, false));
+        toy.taint(V1);
+        let wait = run_without_worker(&mut toy, Span::from_secs(60)).expect("it waits");
+        assert_eq!(wait.needs_human, Some(Reason::HeldWhileExposed), "{}", toy.trace());
+        assert_eq!((wait.why, forced(&toy)), (Why::Held, Vec::new()), "{}", toy.trace());
+        assert!(lives(&toy, V1), "{}", toy.trace());
+        toy.happen(Happening::Released);
+        run_without_worker(&mut toy, Span::from_secs(10));
+        assert!(!lives(&toy, V1), "{}", toy.trace());
+    }
+}
+
+#[test]
+fn a_hold_on_a_version_that_was_cut_and_is_not_gone_yet_is_told_at_once() {
+    let mut toy = stalled(OnLeak::Contain);
+    toy.run_until(|toy| !toy.rotation.forced.is_empty());
+    toy.happen(hold(&toy, false));
+    let wait = run_without_worker(&mut toy, Span::from_secs(60)).expect("it waits");
+    assert_eq!(wait.needs_human, Some(Reason::HeldWhileExposed), "{}", toy.trace());
+    assert!(lives(&toy, V1), "{}", toy.trace());
+}
+
+#[test]
+fn a_version_that_verifiers_have_dropped_and_the_issuer_still_has_is_cut_too() {
+    let mut toy = stuck_in_its_end(OnLeak::Contain);
+    toy.rotation.versions.get_mut(&V1).expect("it is leaving").stage = Stage::Retired;
+    toy.taint(V1);
+    run_without_worker(&mut toy, Span::from_secs(5));
+    assert_eq!(forced(&toy)[0].1, ForcedRule::Contain, "{}", toy.trace());
+    assert!(!lives(&toy, V1), "{}", toy.trace());
 }
