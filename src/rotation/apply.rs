@@ -214,10 +214,7 @@ fn anywhere(
         Happening::Waived { target, by } => {
             targets::find(r, &target, name)?.waived_by = Some(by);
         }
-        Happening::KeyAccepted { key } => {
-            r.known_keys.insert(key);
-            r.forget_trouble();
-        }
+        Happening::KeyAccepted { key } => lookup::accepted(r, key),
         Happening::TermsChanged { terms, targets } => targets::reconfigure(r, terms, targets),
         _ => return Err(r.unknown(name)),
     }

@@ -142,7 +142,7 @@ pub(super) fn looked_up(rotation: &mut Rotation, keys: &[KeySeen], at: Timestamp
         (OnLost::Manual, _) => return stuck(rotation, version, before, since),
         (OnLost::Repeat, _) | (_, true) => mint_step(rotation, before),
         (OnLost::Sweep, false) => Staging::Sweep { orphans: found },
-        (OnLost::AdoptThenRoll, false) => Staging::Roll { found: found[0].clone(), before },
+        (OnLost::AdoptThenRoll, false) => Staging::Roll { found: found[0].clone(), before, since },
     };
     if minted {
         // It was minted, and an issuer's clock has been running since.
@@ -169,6 +169,37 @@ pub(super) fn remains(rotation: &Rotation, keys: &[KeySeen]) -> Remains {
     };
     let unfindable = |seen: &KeySeen| unmarked(&seen) || is_unknown(rotation, seen);
     if keys.iter().any(unfindable) { Remains::Unfindable } else { Remains::Nothing }
+}
+
+/// A person says that the key is somebody else's: from here on it is none of what is to be swept or
+/// rolled. Where nothing is left of that the issuer is asked again: what counts is its list.
+pub(super) fn accepted(rotation: &mut Rotation, key: KeyId) {
+    rotation.forget_trouble();
+    match &mut rotation.phase {
+        Phase::Stage { step, .. } => match step {
+            Staging::Sweep { orphans } => {
+                orphans.retain(|orphan| *orphan != key);
+                if orphans.is_empty() {
+                    *step = Staging::Preflight;
+                }
+            }
+            Staging::Roll { found, before, since } if *found == key => {
+                let before = std::mem::take(before);
+                *step = Staging::Lost { before, since: *since, stuck: None };
+            }
+            _ => {}
+        },
+        Phase::Unwind { remains, .. } => {
+            if let Remains::Orphans { orphans } = remains {
+                orphans.retain(|orphan| *orphan != key);
+                if orphans.is_empty() {
+                    *remains = Remains::Unknown;
+                }
+            }
+        }
+        _ => {}
+    }
+    rotation.known_keys.insert(key);
 }
 
 /// The list without one key that must be on it.

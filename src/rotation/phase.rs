@@ -123,6 +123,8 @@ pub enum Staging {
         found: KeyId,
         /// The keys that existed before.
         before: Vec<KeyId>,
+        /// When the lost mint was ordered.
+        since: Timestamp,
     },
     /// The value is saved; put it at the issuer (values of ours that do not kill the old one).
     Place,

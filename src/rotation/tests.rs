@@ -8,6 +8,7 @@ mod issuers;
 mod leaks;
 mod scripts;
 mod search;
+mod strangers;
 mod targets;
 mod toy;
 mod unwinding;

@@ -165,7 +165,7 @@ pub(crate) fn phases() -> Vec<(String, Phase)> {
         ("make", Staging::Make),
         ("mint", Staging::Mint { before: before() }),
         ("lost", Staging::Lost { before: before(), since: NOW - LONG, stuck: None }),
-        ("roll", Staging::Roll { found: orphan(), before: before() }),
+        ("roll", Staging::Roll { found: orphan(), before: before(), since: NOW - LONG }),
         ("place", Staging::Place),
     ];
     let left = [

@@ -13,7 +13,7 @@ use crate::rotation::phase::{AfterUnwind, Outcome, Phase, Remains, Staging};
 use crate::rotation::retry::{ATTEMPTS_BEFORE_HUMAN, Trouble};
 use crate::rotation::tests::check;
 use crate::rotation::tests::toy::{Holding, Key, Toy};
-use crate::rotation::{Intent, Leaving, Outgoing, Rotation, TargetState};
+use crate::rotation::{Intent, Leaving, Outgoing, Rotation, TargetState, deadline};
 
 /// From here on one more failure in a row changes nothing.
 const ATTEMPTS_MAX: u32 = 2 * ATTEMPTS_BEFORE_HUMAN + 1;
@@ -147,10 +147,14 @@ fn rotation(mix: &mut Mix, r: &Rotation, now: Timestamp) {
         (id, revoked, refused, terminated, forgotten).hash(mix);
         trouble(mix, met, now);
     }
-    let deadlines: Vec<Timestamp> = outgoing.iter().filter_map(|o| o.latest).collect();
+    let max_age = terms.policy.evidence_max_age;
+    let mut deadlines: Vec<Timestamp> = outgoing.iter().filter_map(|o| o.latest).collect();
+    for (_, latest) in deadline::exposed_leaving(r) {
+        deadlines.extend([latest, now - max_age]);
+    }
     for (name, state) in targets {
         name.hash(mix);
-        target(mix, state, now, terms.policy.evidence_max_age, &deadlines);
+        target(mix, state, now, max_age, &deadlines);
     }
     phase(mix, standing, now);
     if let Some(Intent { at: _, pending }) = intent {
@@ -263,7 +267,7 @@ fn staging(mix: &mut Mix, step: &Staging, now: Timestamp) {
             (4_u8, before, stuck).hash(mix);
             ago(mix, *since, now, STILL_UNDER_WAY);
         }
-        Staging::Roll { found, before } => (5_u8, found, before).hash(mix),
+        Staging::Roll { found, before, since: _ } => (5_u8, found, before).hash(mix),
         Staging::Place => 6_u8.hash(mix),
     }
 }
