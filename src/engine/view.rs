@@ -205,6 +205,10 @@ fn remedy(name: &SecretName, reason: Reason, rotation: Option<&Rotation>) -> Str
                  there what nobody knows, then: rotord resolve {name} retry"
             )
         }
+        Reason::UnknownKey => format!(
+            "is the key in use? rotord resolve {name} accept-key ID; or end it at the issuer, \
+             then: rotord resolve {name} retry"
+        ),
         Reason::IssuerFull => format!(
             "end a key there that nobody needs, then: rotord resolve {name} retry; or give this \
              rotation up: rotord resolve {name} abandon"
@@ -302,6 +306,15 @@ mod tests {
         let (why, until) = said(&rotation, &name, Why::Retry { reason: Reason::NoLease });
         assert!(why.starts_with("the last effects of the leader before"), "{why}");
         assert_eq!(until, Some(NOW + hours(1)));
+    }
+
+    #[test]
+    fn who_is_asked_about_a_key_is_shown_both_ways_out() {
+        let (name, rotation) = rotation();
+        let shown = remedy(&name, Reason::UnknownKey, Some(&rotation));
+        for command in ["rotord resolve billing accept-key ID", "rotord resolve billing retry"] {
+            assert!(shown.contains(command), "{shown}");
+        }
     }
 
     #[test]

@@ -74,7 +74,9 @@ pub(super) fn answer(world: &World, setup: &Setup, view: &SecretView) -> Option<
             let how = Resolution::Waive(TargetName::new(target).unwrap());
             Some(Command::Resolve { name, how })
         }
-        ("resolve", Some("accept-key" | "retry"), _) if reason == Reason::PossibleOrphan => {
+        ("resolve", Some("accept-key" | "retry"), _)
+            if matches!(reason, Reason::PossibleOrphan | Reason::UnknownKey) =>
+        {
             Some(look_at_keys(world, setup))
         }
         ("resolve", Some("retry"), _)
