@@ -79,8 +79,12 @@ pub fn is_fresh(target: &TargetState, max_age: Span, now: Timestamp) -> bool {
     target.evidence.as_ref().is_some_and(|evidence| fresh(evidence.at))
 }
 
-/// Whether a target has shown that it works without the version: it presents a newer one, or
-/// presents nothing at all.
+/// Whether a target has shown that it works without the version: it presents a newer one, or its
+/// role is to present nothing at all.
+///
+/// A newer one that leaked counts too. Nobody is ever sent back to an older version: what replaces
+/// the exposed one is newer still, so keeping the older one alive would help nobody, and at a full
+/// issuer it is the one that makes room for the replacement.
 pub fn has_left(target: &TargetState, version: VersionId) -> bool {
     let Some(evidence) = &target.evidence else { return false };
     match (target.terms.role.signs(), evidence.seen.current) {
