@@ -164,7 +164,12 @@ impl TargetSpec {
             TargetSpec::VaultKv(settings) => {
                 let fields = settings.fields.names().into_iter().cloned();
                 let at = ["vault_kv".to_owned(), settings.at.to_string()];
-                at.into_iter().chain(fields).collect()
+                // Whoever must acknowledge now was not asked by what was seen before.
+                let acks = settings.acks.iter().flat_map(|acks| {
+                    let at = [acks.at.to_string()];
+                    at.into_iter().chain(acks.instances.iter().cloned())
+                });
+                at.into_iter().chain(fields).chain(acks).collect()
             }
             TargetSpec::Http(spec) => {
                 let at = ["http".to_owned(), spec.environment.clone()];

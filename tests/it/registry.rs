@@ -65,7 +65,14 @@ fn a_place_is_told_from_every_other_and_not_from_itself_spoken_to_otherwise() {
         places.insert(target.spec.place(), ());
         let mut moved = target.spec.clone();
         match &mut moved {
-            TargetSpec::VaultKv(settings) => settings.at.path.push('2'),
+            TargetSpec::VaultKv(settings) => {
+                if let Some(acks) = &mut settings.acks {
+                    acks.instances.insert("one-more".to_owned());
+                    let place = TargetSpec::VaultKv(settings.clone()).place();
+                    assert_ne!(place, target.spec.place(), "another instance must answer now");
+                }
+                settings.at.path.push('2');
+            }
             TargetSpec::Http(spec) => {
                 let mut patient = spec.clone();
                 patient.timeout = patient.timeout.plus(patient.timeout);
