@@ -129,6 +129,8 @@ impl<'a> Play<'a> {
     /// A scanner finds the key of this moment in a public paste, and says so. Nobody types.
     async fn leak(&self) -> Fallible<()> {
         let leaked = self.proof.newest(Secret::Key)?;
+        // On a slow machine the schedule has had more turns by now than were planned.
+        let next = self.rotations(Secret::Key) + 1;
         self.screen.person("Then a scanner finds the key of this moment in a public paste.");
         let answer = self.cast.scanner.report("paste-8xk2", &leaked).await?;
         let [judged] = answer.versions.as_slice() else {
@@ -142,7 +144,7 @@ impl<'a> Play<'a> {
             [secret, &format!("v{version}"), "alert"],
             &format!("{status} in {milliseconds} ms: v{version} is {stage}, so: {action}"),
         );
-        self.until_idle(PLANNED).await?;
+        self.until_idle([(Secret::Key, next)]).await?;
 
         self.screen.person(&format!("What rotord has kept of incident {id}:"));
         let daemon = Daemon::new(self.house.path("rotord.sock"))?;
