@@ -79,8 +79,8 @@ pub fn is_fresh(target: &TargetState, max_age: Span, now: Timestamp) -> bool {
     target.evidence.as_ref().is_some_and(|evidence| fresh(evidence.at))
 }
 
-/// Whether a target has shown that it works without the version: it presents a newer one, or its
-/// role is to present nothing at all.
+/// Whether a target has shown that it works without the version: it presents a newer one, or
+/// nothing at all, because that is its role or because there is nothing for it to present.
 ///
 /// A newer one that leaked counts too. Nobody is ever sent back to an older version: what replaces
 /// the exposed one is newer still, so keeping the older one alive would help nobody, and at a full
@@ -90,7 +90,7 @@ pub fn has_left(target: &TargetState, version: VersionId) -> bool {
     match (target.terms.role.signs(), evidence.seen.current) {
         (false, _) => true,
         (true, Some(used)) => used > version,
-        (true, None) => false,
+        (true, None) => target.wanted.current.is_none(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Leaks: of every stage of version, at every step of a rotation, under both policies.
 
+use crate::model::capability::{OldDies, OnLost, ValueFrom};
 use crate::model::id::VersionId;
-use crate::model::policy::{Lane, OnLeak};
+use crate::model::policy::{Kind, Lane, OnLeak};
 use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
 use crate::rotation::effect::Effect;
-use crate::rotation::tests::toy::{Fault, Step, Toy};
+use crate::rotation::event::Happening;
+use crate::rotation::tests::toy::{Fault, Step, Toy, remote};
 use crate::rotation::tests::{check, routes};
 use crate::rotation::{Trigger, route};
 
@@ -130,6 +132,28 @@ fn a_leaked_pending_version_is_dropped_and_another_one_made() {
         assert_eq!(state.promoted_at.is_none(), was_dropped, "{route}\n{}", toy.trace());
         assert!(toy.rotation.current() > Some(version), "{route}\n{}", toy.trace());
     });
+}
+
+/// Signers that were told to use nothing any more show by that that they use no older version.
+#[test]
+fn what_was_leaving_goes_although_nothing_is_in_use_any_more() {
+    let capabilities = remote(ValueFrom::Theirs, OldDies::OnRevoke, OnLost::Sweep);
+    let mut toy = Toy::new(Kind::ApiKey, capabilities);
+    toy.run();
+    toy.open_next(Lane::Routine);
+    toy.run_until(|toy| toy.rotation.phase.name() == "revoke");
+    toy.policy.on_leak = OnLeak::Contain;
+    let current = toy.rotation.current().expect("one is in use");
+    toy.open_next(Lane::Emergency);
+    toy.taint(current);
+    toy.run_until(|toy| toy.rotation.is_forced(current));
+    toy.step_through();
+    toy.happen(Happening::Abandoned);
+    let wait = toy.run();
+    check::at_rest(&toy, &wait);
+    assert_eq!(wait.needs_human, None, "{}", toy.trace());
+    assert!(toy.rotation.is_closed(), "{}", toy.trace());
+    assert_eq!(toy.alive_keys(), 0, "{}", toy.trace());
 }
 
 #[test]
