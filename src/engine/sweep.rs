@@ -1,15 +1,22 @@
-//! Material that no record names: what a rotation left that was never recorded.
+//! Material that no record names any more: what a rotation left that was never recorded, and what
+//! came back after its version was revoked.
 
 use crate::engine::gate::Shut;
 use crate::engine::walk::{Broken, Walk};
 use crate::model::id::VersionId;
+use crate::model::time::Span;
+use crate::model::version::{Stage, Version};
 use crate::rotation::Rotation;
 use crate::rotation::effect::Effect;
 use crate::rotation::phase::Phase;
 use crate::store::{StoreError, Stored};
 
+/// How long a write to Vault whose answer was lost may still be on its way: several times as long
+/// as its client waits.
+const WRITE_UNDER_WAY: Span = Span::from_secs(60);
+
 impl Walk {
-    /// Deletes material that no record names: made for a rotation that was never recorded.
+    /// Deletes material that no record names, or names as revoked.
     pub(super) async fn sweep_unnamed(&mut self, stored: &Stored) -> Result<(), Broken> {
         let name = &self.managed.name;
         let rotation = &stored.record.rotation;
@@ -21,7 +28,8 @@ impl Walk {
         // the new value with it. Whoever is given the number finds it taken.
         let spent = |version: &VersionId| {
             let free = *version >= rotation.next_version || staging == Some(*version);
-            !free && !rotation.versions.contains_key(version)
+            let found = rotation.versions.get(version);
+            !free && found.is_none_or(|version| version.stage == Stage::Revoked)
         };
         let found = self.world.store.list_material(name).await?;
         for version in found.into_iter().filter(spent) {
@@ -40,11 +48,34 @@ impl Walk {
     }
 }
 
-/// Whether the rotation has just ended and found, on its way, material under a number that was to
-/// be its own.
-pub(super) fn has_skipped_a_number(rotation: &Rotation) -> bool {
+/// Whether there may be material that the record does not name, now that the rotation has ended:
+/// under a number that was to be its own, or of a version that lived so short that a write of its
+/// material, held up on its way, may have come after the deletion.
+pub(super) fn may_have_left_any(rotation: &Rotation) -> bool {
     let newest = rotation.versions.keys().next_back();
     let before = newest.and_then(|version| version.0.checked_sub(1)).filter(|number| *number > 0);
     let skipped = before.is_some_and(|number| !rotation.versions.contains_key(&VersionId(number)));
-    rotation.is_closed() && skipped
+    rotation.is_closed() && (skipped || rotation.versions.values().any(is_short_lived))
+}
+
+fn is_short_lived(version: &Version) -> bool {
+    version.revoked_at.is_some_and(|at| at < version.staged_at + WRITE_UNDER_WAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fingerprint::Fingerprint;
+    use crate::model::time::Timestamp;
+
+    #[test]
+    fn only_what_was_revoked_soon_after_its_value_was_written_is_short_lived() {
+        let staged_at = Timestamp::from_seconds(1_800_000_000);
+        let mut version = Version::pending(None, Fingerprint([0; 16]), staged_at);
+        assert!(!is_short_lived(&version));
+        for (lived, expected) in [(Span(0), true), (Span(59_999), true), (Span(60_000), false)] {
+            version.revoked_at = Some(staged_at + lived);
+            assert_eq!(is_short_lived(&version), expected, "{lived}");
+        }
+    }
 }

@@ -241,7 +241,7 @@ impl Walk {
         self.take_in_config(&mut stored)?;
         let was_open = !stored.record.rotation.is_closed();
         let wait = self.go_on(&mut stored).await?;
-        if was_open && sweep::has_skipped_a_number(&stored.record.rotation) {
+        if was_open && sweep::may_have_left_any(&stored.record.rotation) {
             self.sweep_unnamed(&stored).await?;
         }
         Ok(Standing::Known { stored, wait })
