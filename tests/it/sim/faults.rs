@@ -23,9 +23,11 @@ pub(super) enum Fault {
     Twice,
     /// The answer is lost, and it is done a while later.
     Late,
+    /// There is no answer for as long as anybody waits for one, and it is done in the meantime.
+    Hang,
 }
 
-pub(super) const ALL: [Fault; 7] = [
+pub(super) const ALL: [Fault; 8] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Refuse,
@@ -33,7 +35,11 @@ pub(super) const ALL: [Fault; 7] = [
     Fault::DoAndLie,
     Fault::Twice,
     Fault::Late,
+    Fault::Hang,
 ];
+
+/// How long Vault's client waits for an answer; the engine gives drivers up sooner.
+const HANG: Duration = Duration::from_secs(10);
 
 /// How a call ended for the caller.
 pub(super) enum Answer<T> {
@@ -51,6 +57,7 @@ impl World {
     /// The fault of the next boundary.
     fn next_fault(&self, what: &str) -> Fault {
         let boundary = self.count_boundary();
+        self.leak_at(boundary);
         let (planned, rate) = {
             let state = self.state();
             (state.planned.get(&boundary).copied(), state.fault_permille)
@@ -78,10 +85,13 @@ impl World {
         match fault {
             Fault::CrashBefore => return self.die().await,
             Fault::Refuse => return Answer::Refused,
-            Fault::Late => {
+            Fault::Late | Fault::Hang => {
                 let after = Duration::from_secs(1) + self.chance.millis(20_000);
                 // It lands whatever becomes of the process that sent it.
                 self.later(after, move || drop(act()));
+                if fault == Fault::Hang {
+                    self.pass(HANG).await;
+                }
                 return Answer::Lost;
             }
             _ => {}

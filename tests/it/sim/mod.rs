@@ -11,10 +11,13 @@
 
 mod checkers;
 mod coverage;
+mod exhaustive;
 mod faults;
 mod issuer;
+mod log;
 mod people;
 mod process;
+mod scanner;
 mod scenario;
 mod setups;
 mod target;
@@ -26,12 +29,11 @@ mod world;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::thread;
-use std::time::Duration;
 
 use rotord::vault::KvPath;
 
-use crate::sim::faults::Fault;
-use crate::sim::scenario::{Fixed, Plot, Report};
+use crate::sim::scanner::Planned;
+use crate::sim::scenario::{Plot, Report};
 use crate::sim::vault::SimVault;
 use crate::sim::world::World;
 use crate::support::kv_contract;
@@ -67,32 +69,6 @@ fn the_promises_hold_for_every_seed() {
     if seeds == (0..SEEDS) {
         coverage::complete(reports.iter().flat_map(|(_, report)| &report.seen));
     }
-}
-
-/// A plain story, and one thing that goes wrong: at each boundary in turn, in every way.
-#[test]
-fn one_fault_at_any_boundary_of_a_plain_rotation_changes_nothing_in_the_end() {
-    let plain = |planned: BTreeMap<u64, Fault>| {
-        let fixed = Fixed { setups: setups::plain(), rotate_after: Duration::from_secs(60) };
-        scenario::run(Plot { seed: 7, fault_permille: 0, planned, fixed: Some(fixed) })
-    };
-    let undisturbed = plain(BTreeMap::new());
-    assert!(undisturbed.violations.is_empty(), "{:#?}", undisturbed.violations);
-    let cases: Vec<(u64, Fault)> = (1..=undisturbed.boundaries)
-        .flat_map(|boundary| faults::ALL.map(|fault| (boundary, fault)))
-        .collect();
-    let share = |thread: usize| {
-        for (boundary, fault) in cases.iter().skip(thread).step_by(THREADS) {
-            let report = plain(BTreeMap::from([(*boundary, *fault)]));
-            let Report { violations, trace, seen, .. } = report;
-            assert!(violations.is_empty(), "{fault:?} at {boundary}: {violations:#?}\n{trace}");
-            assert!(!seen.contains("closed unwound"), "{fault:?} at {boundary}:\n{trace}");
-        }
-    };
-    thread::scope(|scope| {
-        (0..THREADS).for_each(|at| drop(scope.spawn(move || share(at))));
-    });
-    println!("sim: boundaries={} faults={} violations=0", undisturbed.boundaries, cases.len());
 }
 
 /// Without faults the simulated Vault is a Vault.
@@ -146,5 +122,11 @@ fn brief(report: Report) -> Report {
 
 fn run(seed: u64) -> Report {
     let rate = RATES[usize::try_from(seed).unwrap() % RATES.len()];
-    scenario::run(Plot { seed, fault_permille: rate, planned: BTreeMap::new(), fixed: None })
+    scenario::run(Plot {
+        seed,
+        fault_permille: rate,
+        planned: BTreeMap::new(),
+        leaks: Planned::new(),
+        fixed: None,
+    })
 }

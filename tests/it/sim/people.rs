@@ -197,6 +197,10 @@ fn mend(world: &World, setup: &Setup, rotation: Option<&Rotation>, reason: Reaso
 /// Sends a command and notes the answer.
 pub(super) async fn ask(world: &Arc<World>, process: &Process, command: Command) {
     world.note(&format!("asks: {}", describe(&command)));
+    if let Command::Rotate { name, emergency: true, .. } = &command {
+        let _ = world.record(name);
+        world.state().exposures.entry(name.clone()).or_default();
+    }
     let waives = match &command {
         Command::Resolve { name, how: Resolution::Waive(target) } => {
             Some((name.clone(), target.clone()))

@@ -39,6 +39,8 @@ pub(super) struct Process {
     commands: mpsc::Sender<Envelope>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     reloads: mpsc::Sender<Vec<Managed>>,
+    /// What scanners' reports are looked up in.
+    pub(super) recogniser: Recogniser,
 }
 
 struct SharedChance(Arc<World>);
@@ -71,6 +73,7 @@ impl Process {
         let epoch_seen = Arc::new(AtomicU64::new(0));
         let metrics = Metrics::new("sim", clock.now());
         let limits = Limits::default();
+        let recogniser = Recogniser::default();
         let config = LeaseConfig {
             mount: "rotord".to_owned(),
             instance: instance.clone(),
@@ -86,7 +89,7 @@ impl Process {
             entropy,
             fingerprints,
             recognition: Settings::default(),
-            recogniser: Recogniser::default(),
+            recogniser: recogniser.clone(),
             audit: Box::new(SimAudit(Arc::clone(world))),
             leadership: leads,
             leader: led_by,
@@ -119,7 +122,7 @@ impl Process {
         let mut tasks = JoinSet::new();
         tasks.spawn(leader::keep(keeper, stop));
         tasks.spawn(engine.run(doors));
-        Process { world: Arc::clone(world), tasks, commands, snapshots, reloads }
+        Process { world: Arc::clone(world), tasks, commands, snapshots, reloads, recogniser }
     }
 
     /// Kills it, wherever it stands.

@@ -9,12 +9,15 @@ use rotord::engine::command::Command;
 use rotord::engine::snapshot::SecretView;
 use rotord::model::id::SecretName;
 use rotord::model::time::Span;
+use rotord::store::record::Record;
 use tokio::time::Instant;
 
 use crate::sim::checkers;
+use crate::sim::checkers::exposed::Exposures;
 use crate::sim::faults::Fault;
 use crate::sim::people;
 use crate::sim::process::Process;
+use crate::sim::scanner::{self, Planned};
 use crate::sim::setups::{self, Setup, Trials};
 use crate::sim::target;
 use crate::sim::world::World;
@@ -31,6 +34,11 @@ const LONG_ROUND: Duration = Duration::from_secs(26 * 3600);
 /// How often people answer what is asked of them before it counts as a dead end.
 const ROUNDS: usize = 8;
 
+/// In a fixed story, when somebody first asks for a rotation, and how long it has: its overlap of
+/// two minutes, the waits after a crash, and some rest.
+const FIRST: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_secs(300);
+
 /// How often somebody looks whether everything rests.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -39,9 +47,13 @@ pub(super) struct Report {
     pub(super) violations: Vec<String>,
     pub(super) trace: String,
     pub(super) boundaries: u64,
+    /// Those of them at which something could go wrong.
+    pub(super) troubled: u64,
     pub(super) crashes: u64,
     /// What it came through: faults, phases, ends, questions to people.
     pub(super) seen: BTreeSet<String>,
+    /// The records as they are in the end, and what is known of the leaks of each.
+    pub(super) records: Vec<(Arc<Record>, Exposures)>,
 }
 
 /// What to run.
@@ -51,14 +63,17 @@ pub(super) struct Plot {
     pub(super) fault_permille: u64,
     /// Faults at given boundaries.
     pub(super) planned: BTreeMap<u64, Fault>,
+    /// What leaks at given boundaries.
+    pub(super) leaks: Planned,
     /// A fixed story instead of one that the seed draws.
     pub(super) fixed: Option<Fixed>,
 }
 
-/// A story without chance: these secrets, rotated once by hand after a while.
+/// A story without chance: these secrets, rotated by hand so many times.
+#[derive(Clone)]
 pub(super) struct Fixed {
     pub(super) setups: Vec<Setup>,
-    pub(super) rotate_after: Duration,
+    pub(super) rotations: u32,
 }
 
 /// Runs one plot to its end.
@@ -70,29 +85,43 @@ pub(super) fn run(plot: Plot) -> Report {
         .unwrap();
     runtime.block_on(async move {
         let world = World::new(plot.seed, plot.fault_permille);
+        let _logs = world.log.take_all();
         world.state().planned = plot.planned;
+        world.state().planned_leaks = plot.leaks;
         tell(&world, plot.fixed).await;
-        let trace = world.trace();
-        let state = world.state();
-        Report {
-            violations: state.violations.clone(),
-            trace,
-            boundaries: state.boundaries,
-            crashes: state.crashes,
-            seen: state.seen.clone(),
-        }
+        report(&world)
     })
+}
+
+fn report(world: &World) -> Report {
+    let record = |name: &SecretName| {
+        let exposures = world.state().exposures.get(name).cloned().unwrap_or_default();
+        Some((world.record(name)?, exposures))
+    };
+    let records = world.names().iter().filter_map(record).collect();
+    let trace = world.trace();
+    let state = world.state();
+    Report {
+        violations: state.violations.clone(),
+        trace,
+        boundaries: state.boundaries,
+        troubled: state.boundaries_troubled,
+        crashes: state.crashes,
+        seen: state.seen.clone(),
+        records,
+    }
 }
 
 async fn tell(world: &Arc<World>, fixed: Option<Fixed>) {
     let mut setups = match fixed {
         Some(fixed) => {
             fixed.setups.iter().for_each(|setup| setups::introduce(world, setup));
-            rotate_once(world, &fixed.setups, fixed.rotate_after).await;
+            rotate(world, &fixed).await;
             fixed.setups
         }
         None => {
             let trials = Trials::drawn(world);
+            world.state().leak_permille = trials.leaks;
             let setups = setups::drawn(world, trials);
             setups.iter().for_each(|setup| setups::introduce(world, setup));
             world.note(&format!("{trials:?}"));
@@ -102,8 +131,11 @@ async fn tell(world: &Arc<World>, fixed: Option<Fixed>) {
     world.stop_faults();
     setups.iter_mut().for_each(|setup| *setup = setup.without_schedule());
     let process = Process::start(world, &setups).await;
-    world.pass(LOOK).await;
-    calm(world, &process, &setups).await;
+    tokio::select! {
+        biased;
+        () = scanner::watch(world, &process) => {}
+        () = calm(world, &process, &setups) => {}
+    }
     at_rest(world, &process);
     process.kill().await;
 }
@@ -120,6 +152,7 @@ async fn troubled(world: &Arc<World>, mut setups: Vec<Setup>, trials: Trials) ->
         tokio::select! {
             biased;
             () = world.crashed.notified() => {}
+            () = scanner::watch(world, &process) => {}
             () = happenings(world, &process, &mut setups, trials, end) => {}
         }
         process.kill().await;
@@ -149,7 +182,11 @@ async fn happenings(
         }
         let at = usize::try_from(world.chance.below(setups.len() as u64)).unwrap();
         match world.chance.below(10) {
-            0 if trials.outages => outage(world),
+            0 if trials.outages => {
+                outage(world);
+                // What leaks, leaks whether or not anybody can take note of it.
+                scanner::come_across(world, trials.leaks * 20);
+            }
             1 | 2 if trials.unruly => misbehave(world, &setups[at]),
             3 if trials.reloads => reconfigure(world, process, setups, at).await,
             4 if trials.clock_set => set_clock(world),
@@ -240,11 +277,13 @@ fn set_clock(world: &World) {
 
 // ---------------------------------------------------------------- the fixed story
 
-/// Faults only where they are planned: a first rotation, and one more by hand.
-async fn rotate_once(world: &Arc<World>, setups: &[Setup], after: Duration) {
-    let end = Instant::now() + 3 * after;
-    let half = Instant::now() + after;
-    let mut asked = false;
+/// Faults only where they are planned: a first rotation, and some more by hand.
+async fn rotate(world: &Arc<World>, fixed: &Fixed) {
+    let setups = &fixed.setups;
+    let begin = Instant::now();
+    let asks_at = |nth: u32| begin + FIRST + nth * PERIOD;
+    let end = asks_at(fixed.rotations);
+    let mut asked = 0;
     while Instant::now() < end {
         let process = tokio::select! {
             biased;
@@ -254,12 +293,14 @@ async fn rotate_once(world: &Arc<World>, setups: &[Setup], after: Duration) {
         tokio::select! {
             biased;
             () = world.crashed.notified() => {}
+            () = scanner::watch(world, &process) => {}
             () = async {
-                if !asked {
-                    world.pass(half.saturating_duration_since(Instant::now())).await;
-                    asked = true;
+                while asked < fixed.rotations {
+                    let next = asks_at(asked);
+                    world.pass(next.saturating_duration_since(Instant::now())).await;
+                    asked += 1;
                     for setup in setups {
-                        people::ask(world, &process, rotate(&setup.name)).await;
+                        people::ask(world, &process, rotation_of(&setup.name)).await;
                     }
                 }
                 world.pass(end.saturating_duration_since(Instant::now())).await;
@@ -270,7 +311,7 @@ async fn rotate_once(world: &Arc<World>, setups: &[Setup], after: Duration) {
     }
 }
 
-fn rotate(name: &SecretName) -> Command {
+fn rotation_of(name: &SecretName) -> Command {
     Command::Rotate { name: name.clone(), emergency: false, reason: "sim".to_owned() }
 }
 
@@ -279,17 +320,18 @@ fn rotate(name: &SecretName) -> Command {
 /// Everything comes to rest, people helping where they are asked; then each secret is rotated once
 /// more, which must be possible from wherever it stands, and comes to rest again.
 async fn calm(world: &Arc<World>, process: &Process, setups: &[Setup]) {
+    world.pass(LOOK).await;
     settle(world, process, setups).await;
     for setup in setups {
         people::tidy(world, setup);
-        people::ask(world, process, rotate(&setup.name)).await;
+        people::ask(world, process, rotation_of(&setup.name)).await;
     }
     settle(world, process, setups).await;
 }
 
 async fn settle(world: &Arc<World>, process: &Process, setups: &[Setup]) {
     for _ in 0..ROUNDS {
-        if rest(world, process).await {
+        if rest(world, process, setups).await {
             return;
         }
         for setup in setups {
@@ -303,7 +345,7 @@ async fn settle(world: &Arc<World>, process: &Process, setups: &[Setup]) {
 }
 
 /// Waits until everything rests; whether it does.
-async fn rest(world: &World, process: &Process) -> bool {
+async fn rest(world: &World, process: &Process, setups: &[Setup]) -> bool {
     let set = world.state().clock_was_set;
     let end = Instant::now() + if set { LONG_ROUND } else { ROUND };
     // People answer within some twenty minutes; what time alone will cure gets its time.
@@ -311,7 +353,9 @@ async fn rest(world: &World, process: &Process) -> bool {
     while Instant::now() < end {
         world.pass(LOOK).await;
         let snapshot = process.snapshot();
-        if snapshot.secrets.values().all(|view| checkers::live::rests(view)) {
+        checkers::overdue::check(world, &snapshot, setups);
+        let rests = snapshot.secrets.values().all(|view| checkers::live::rests(view));
+        if rests && world.state().leaks.is_empty() {
             return true;
         }
         let stuck =
@@ -326,6 +370,8 @@ async fn rest(world: &World, process: &Process) -> bool {
 fn at_rest(world: &World, process: &Process) {
     let snapshot = process.snapshot();
     checkers::live::at_rest(world, &snapshot);
+    scanner::at_rest(world);
+    checkers::overdue::at_rest(world);
     checkers::orphan::at_rest(world);
     checkers::bounded::at_rest(world);
     checkers::audited::at_rest(world);
@@ -338,5 +384,6 @@ fn at_rest(world: &World, process: &Process) {
         .chain(audit.iter().map(|t| ("an audit line", t.as_str())))
         .chain(records.iter().map(|t| ("a record", t.as_str())))
         .chain([("an answer or an error", trace.as_str())]);
-    checkers::secretless::none_in(world, texts);
+    let log = world.log.text();
+    checkers::secretless::none_in(world, texts.chain([("a log line", log.as_str())]));
 }

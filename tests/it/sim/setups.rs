@@ -38,6 +38,8 @@ pub(super) struct Trials {
     pub(super) reloads: bool,
     /// Somebody sets the wall clock.
     pub(super) clock_set: bool,
+    /// At so many of a thousand boundaries something leaks.
+    pub(super) leaks: u64,
 }
 
 impl Trials {
@@ -48,6 +50,7 @@ impl Trials {
             unruly: chance.permille(300),
             reloads: chance.permille(300),
             clock_set: chance.permille(150),
+            leaks: *chance.pick(&[0, 3, 12, 40]),
         }
     }
 }

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rotord::model::id::SecretName;
+use rotord::model::id::{SecretName, VersionId};
 use rotord::model::time::{Clock as _, Timestamp};
+use rotord::rotation::Forced;
 use rotord::store::audit::intents::Intents;
 use rotord::store::audit::owed::Owed;
 use rotord::store::audit::{AuditError, AuditSink, Entry, EntryKind, Head, Line, MemoryAudit, Seq};
@@ -17,7 +18,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::sim::checkers;
+use crate::sim::checkers::exposed::Exposures;
 use crate::sim::faults::Fault;
+use crate::sim::log::Log;
+use crate::sim::scanner::{Leak, Planned};
 use crate::sim::time::{BEGIN, Chance, SimClock};
 use crate::sim::truth::Truth;
 use crate::support::mem_kv::MemKv;
@@ -31,6 +35,8 @@ pub(super) struct State {
     /// Faults at given boundaries, for scripts; chance decides the rest.
     pub(super) planned: BTreeMap<u64, Fault>,
     pub(super) boundaries: u64,
+    /// How many there were when the faults stopped.
+    pub(super) boundaries_troubled: u64,
     pub(super) fault_permille: u64,
     pub(super) faults_on: bool,
     pub(super) crashes: u64,
@@ -49,6 +55,21 @@ pub(super) struct State {
     pub(super) calls: BTreeMap<String, Vec<Timestamp>>,
     /// What this run has come through, for the checker of the checkers.
     pub(super) seen: BTreeSet<String>,
+    /// Versions that leak at given boundaries, for scripts.
+    pub(super) planned_leaks: Planned,
+    /// At so many of a thousand boundaries something leaks.
+    pub(super) leak_permille: u64,
+    pub(super) leaks_so_far: u64,
+    /// What leaked and was not taken note of yet.
+    pub(super) leaks: Vec<Leak>,
+    /// What is known of the leaks of each secret that has had any.
+    pub(super) exposures: BTreeMap<SecretName, Exposures>,
+    /// The exceptions that were recorded, for good: records forget them in time.
+    pub(super) forced: BTreeMap<SecretName, Vec<Forced>>,
+    /// Leaked versions that were accepted for too long when somebody last looked.
+    pub(super) overdue: BTreeMap<(SecretName, VersionId), bool>,
+    /// When the faults stopped.
+    pub(super) quiet_since: Timestamp,
     pub(super) violations: Vec<String>,
     trace: Vec<String>,
     records: BTreeMap<SecretName, (u64, Arc<Record>)>,
@@ -60,6 +81,10 @@ pub(super) struct World {
     pub(super) chance: Chance,
     pub(super) kv: Arc<MemKv>,
     pub(super) crashed: Notify,
+    /// Something leaked.
+    pub(super) leaked: Notify,
+    /// What the program writes into its log.
+    pub(super) log: Log,
     audit: Mutex<Audit>,
     state: Mutex<State>,
 }
@@ -142,6 +167,8 @@ impl World {
             chance: Chance::new(seed),
             kv: Arc::new(MemKv::with_clock(clock).mounted_at(mounts)),
             crashed: Notify::new(),
+            leaked: Notify::new(),
+            log: Log::default(),
             audit: Mutex::default(),
             state: Mutex::new(state),
         })
@@ -184,9 +211,12 @@ impl World {
 
     pub(super) fn stop_faults(&self) {
         self.note("-- faults stop --");
+        let quiet_since = self.clock.truly();
         let mut state = self.state();
         state.faults_on = false;
+        state.quiet_since = quiet_since;
         state.planned.clear();
+        state.boundaries_troubled = state.boundaries;
         state.sealed_until = Timestamp::default();
         state.audit_full_until = Timestamp::default();
         for truth in state.secrets.values_mut() {
@@ -254,6 +284,11 @@ impl World {
         let record: Arc<Record> = Arc::new(serde_json::from_value(self.kv.peek(&at)?).unwrap());
         self.state().records.insert(name.clone(), (newest, Arc::clone(&record)));
         Some(record)
+    }
+
+    /// The record as it was when somebody last looked at it.
+    pub(super) fn last_seen(&self, name: &SecretName) -> Option<Arc<Record>> {
+        self.state().records.get(name).map(|(_, record)| Arc::clone(record))
     }
 
     pub(super) fn names(&self) -> Vec<SecretName> {

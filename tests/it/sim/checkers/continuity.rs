@@ -1,13 +1,15 @@
 //! P1: what some signer uses is accepted by every verifier, at every moment, caches included.
 //!
-//! Beyond the design's exceptions nothing is expected of services that are not rotord's to keep:
-//! those nobody has told anything yet, those that went astray by themselves, and those that were
-//! waived or taken out of the config. A clock set forward makes rotord believe that propagation
-//! has passed; until what was cached then has really gone, nothing is promised.
+//! Beyond the design's exceptions, each of which counts for the targets that it names, nothing is
+//! expected of services that are not rotord's to keep: those nobody has told anything yet, those
+//! that went astray by themselves, and those that were waived or taken out of the config. A clock
+//! set forward makes rotord believe that propagation has passed; until what was cached then has
+//! really gone, nothing is promised.
 
 use rotord::model::id::{SecretName, TargetName, VersionId};
 use rotord::model::policy::Kind;
 use rotord::model::time::{Span, Timestamp};
+use rotord::rotation::ForcedRule;
 use rotord::store::record::Record;
 
 use crate::sim::truth::{Service, Truth};
@@ -45,7 +47,7 @@ pub(in crate::sim) fn check(world: &World, now: Timestamp) {
             };
             if bound(&signer)
                 && verifier.as_ref().is_none_or(bound)
-                && !is_excused(world, &record, version, now)
+                && !is_excused(world, &record, (&signer, version), now)
             {
                 let by = verifier.map_or_else(|| "the issuer".to_owned(), |name| name.to_string());
                 let what = format!("{name}: {signer} uses {version}, {by} may refuse it");
@@ -78,13 +80,23 @@ fn rejections(truth: &Truth, now: Timestamp) -> Vec<Rejection> {
 }
 
 /// Only what is recorded as forced, or what the issuer itself ends, may be refused.
-fn is_excused(world: &World, record: &Record, version: VersionId, now: Timestamp) -> bool {
+fn is_excused(
+    world: &World,
+    record: &Record,
+    (signer, version): (&TargetName, VersionId),
+    now: Timestamp,
+) -> bool {
     let rotation = &record.rotation;
-    let before = record.history.iter().flat_map(|past| &past.forced);
-    let forced = rotation.forced.iter().chain(before).any(|forced| forced.version == version);
+    let state = world.state();
+    // An exception excuses whom it names. At such an issuer services that join on the way, or are
+    // waived no more, find their version dead already.
+    let forced = state.forced.get(&record.name).into_iter().flatten();
+    let forced = forced.filter(|forced| forced.version == version).any(|forced| {
+        let at_issuer = matches!(forced.rule, ForcedRule::DiesOnMint | ForcedRule::IssuerClock);
+        at_issuer || forced.targets_without_evidence.contains(signer)
+    });
     // Before the first version has reached everybody there is nothing to continue.
     let first = rotation.versions.len() == 1 && rotation.versions.contains_key(&version);
-    let state = world.state();
     let truth = &state.secrets[&record.name];
     // A newer key at an issuer that keeps one only: the issuer itself ended this one.
     let dies = truth.dies_on_mint && truth.keys.values().any(|key| key.version > version);

@@ -5,17 +5,21 @@ pub(super) mod bounded;
 pub(super) mod continuity;
 pub(super) mod destroy;
 pub(super) mod evidence;
+pub(super) mod exposed;
+pub(super) mod forced;
 pub(super) mod leftovers;
 pub(super) mod live;
 pub(super) mod monotone;
 pub(super) mod orphan;
+pub(super) mod overdue;
 pub(super) mod secretless;
 pub(super) mod sole_copy;
 
+use rotord::model::id::SecretName;
 use rotord::model::time::Timestamp;
 use rotord::vault::KvPath;
 
-use crate::sim::world::World;
+use crate::sim::world::{World, state_of};
 
 /// After every change of the world.
 pub(super) fn after_change(world: &World, now: Timestamp) {
@@ -25,9 +29,8 @@ pub(super) fn after_change(world: &World, now: Timestamp) {
 /// After every write into Vault: what phase a record has come to, so that it can be said in the
 /// end that every one was reached.
 pub(super) fn after_write(world: &World, at: &KvPath) {
-    if !at.path.starts_with("state/") {
-        return;
-    }
+    let Some(name) = at.path.strip_prefix("state/") else { return };
+    exposures(world, &SecretName::new(name).unwrap());
     let text = |pointer: &str| {
         let found = world.kv.look(at, pointer);
         found.and_then(|value| value.as_str().map(str::to_owned))
@@ -49,4 +52,19 @@ pub(super) fn after_write(world: &World, at: &KvPath) {
     if let Some(trigger) = text("/rotation/trigger/kind") {
         world.reached(format!("trigger {trigger}"));
     }
+}
+
+/// The same once something of the secret has leaked: what that changed in its record.
+fn exposures(world: &World, name: &SecretName) {
+    let forced = world.kv.look(&state_of(name), "/rotation/forced/0").is_some();
+    let leaked = world.state().exposures.contains_key(name);
+    if !leaked && !forced {
+        return;
+    }
+    let before = world.last_seen(name);
+    let Some(after) = world.record(name) else { return };
+    if let Some(before) = before.as_deref().filter(|_| leaked) {
+        exposed::after_write(world, before, &after);
+    }
+    forced::after_write(world, before.as_deref(), &after);
 }
