@@ -64,6 +64,7 @@ pub fn apply(mut rotation: Rotation, event: Event) -> Result<Rotation, IllegalEv
             Happening::Staged { version: staged, key, fingerprint },
         ) if version == staged && step != Staging::Place => {
             r.versions.insert(version, Version::pending(key, fingerprint, at));
+            r.drop_old_tombstones();
             r.staged(version, ordered_at.unwrap_or(at), at)?;
         }
         (Phase::Stage { version, step }, Happening::NumberTaken { version: taken })

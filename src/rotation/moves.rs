@@ -230,11 +230,14 @@ impl Rotation {
         self.enter(Phase::Stage { version, step });
     }
 
-    fn drop_old_tombstones(&mut self) {
+    /// Called wherever a version is added or gone: a rotation that is superseded again and again
+    /// comes to no end, and its record must be one that can be written.
+    pub(super) fn drop_old_tombstones(&mut self) {
         let revoked: Vec<VersionId> = self.at_stage(Stage::Revoked).collect();
         let surplus = revoked.len().saturating_sub(TOMBSTONES_MAX);
         for version in &revoked[..surplus] {
             self.versions.remove(version);
+            self.leaving.remove(version);
         }
     }
 

@@ -7,9 +7,10 @@ use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
 use crate::rotation::effect::Effect;
 use crate::rotation::event::Happening;
+use crate::rotation::retry::Trouble;
 use crate::rotation::tests::toy::{Fault, Step, Toy, remote};
 use crate::rotation::tests::{check, routes};
-use crate::rotation::{Trigger, route};
+use crate::rotation::{Leaving, TOMBSTONES_MAX, Trigger, route};
 
 /// Beyond what a leak's policy allows: propagation, tries in a row and their pauses.
 const SLACK: Span = Span::from_secs(10);
@@ -195,4 +196,32 @@ fn a_leak_puts_the_back_off_to_its_beginning() {
     toy.taint(toy.rotation.current().expect("one is in use"));
     assert!(toy.rotation.trouble.allows(toy.now), "{}", toy.trace());
     assert_eq!(toy.rotation.lane, Lane::Emergency);
+}
+
+#[test]
+fn a_rotation_that_comes_to_no_end_keeps_so_many_revoked_versions_and_no_more() {
+    let (_, kind, capabilities) = routes().swap_remove(0);
+    let mut toy = Toy::new(kind, capabilities);
+    toy.run();
+    let mut revoked = toy.rotation.versions[&VersionId(1)].clone();
+    revoked.stage = Stage::Revoked;
+    let past = (2..100).map(|id| (VersionId(id), revoked.clone()));
+    toy.rotation.versions.extend(past);
+    // A target that is dead keeps what has left from being closed.
+    let gone = Leaving {
+        revoked: true,
+        refused: true,
+        terminated: true,
+        forgotten: true,
+        trouble: Trouble::default(),
+    };
+    toy.rotation.leaving.extend((2..100).map(|id| (VersionId(id), gone.clone())));
+    toy.rotation.next_version = VersionId(100);
+    toy.open_next(Lane::Emergency);
+    toy.run_until(|toy| toy.rotation.phase.name() == "admit");
+    let kept: Vec<VersionId> = toy.rotation.at_stage(Stage::Revoked).collect();
+    assert_eq!(kept.len(), TOMBSTONES_MAX);
+    assert_eq!(kept.last(), Some(&VersionId(99)), "the oldest go first");
+    let known = |version: &VersionId| toy.rotation.versions.contains_key(version);
+    assert!(toy.rotation.leaving.keys().all(known), "what is not known cannot be leaving");
 }
