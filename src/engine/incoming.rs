@@ -185,13 +185,30 @@ impl Engine {
             }
             Turn::Queued { .. } | Turn::Walking { .. } => {}
         }
+        let emergency = envelope.command.is_emergency();
         let ahead = entry.commands.iter().take_while(|other| other.command.is_urgent()).count();
         let at = if urgent { ahead } else { entry.commands.len() };
         entry.commands.insert(at, envelope);
+        if emergency {
+            self.hasten(&name);
+        }
+    }
+
+    /// An emergency waits for what a secret is queued for, such as a hold that was asked for before
+    /// it and binds it: that goes ahead in the emergency's lane, and the emergency right after it.
+    fn hasten(&mut self, name: &SecretName) {
+        let Some(entry) = self.ledger.get_mut(name) else { return };
+        if let Turn::Queued { ticket, .. } = &mut entry.turn
+            && ticket.lane() == Lane::Routine
+        {
+            self.lanes.leave(*ticket);
+            *ticket = self.lanes.join(Lane::Emergency, name.clone());
+        }
     }
 
     fn dispatch(&mut self, name: SecretName, envelope: Envelope) {
-        let emergency = envelope.command.is_emergency();
+        let waits = self.ledger.get(&name).is_some_and(Entry::has_emergency);
+        let emergency = waits || envelope.command.is_emergency();
         if matches!(envelope.command, Command::Rotate { emergency: false, .. })
             && let Err(refusal) = self.may_start_by_hand(&name)
         {

@@ -128,6 +128,11 @@ impl Entry {
         !matches!(self.turn, Turn::Idle)
     }
 
+    /// Whether an emergency is among the commands that wait for it.
+    pub(super) fn has_emergency(&self) -> bool {
+        self.commands.iter().any(|waiting| waiting.command.is_emergency())
+    }
+
     /// The lane in which its next walk runs.
     pub(super) fn lane(&self) -> Lane {
         let rotation = self.last_seen.as_ref().map(|stored| &stored.record.rotation);

@@ -399,6 +399,10 @@ impl Engine {
                 continue;
             };
             let hurry = CancellationToken::new();
+            // It does what it set out for and goes no further.
+            if entry.has_emergency() {
+                hurry.cancel();
+            }
             entry.turn = Turn::Walking { lane, hurry: hurry.clone() };
             let (known, durable) = (entry.known().cloned(), entry.durable.clone());
             let signals = Signals { progress: self.progress.0.clone(), hurry };

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rotord::engine::command::Command;
 use rotord::engine::limits::Limits;
 use rotord::engine::snapshot::SecretView;
-use rotord::model::id::SecretName;
-use rotord::model::time::Span;
+use rotord::model::id::{SecretName, VersionId};
+use rotord::model::policy::Hold;
+use rotord::model::time::{Clock as _, Span};
+use rotord::model::version::Stage;
 use rotord::plan::budget::Budget;
 use rotord::plan::cadence::Cadence;
 use rotord::plan::schedule::Schedule;
@@ -110,6 +113,41 @@ async fn a_secret_that_waits_for_a_routine_place_is_taken_out_of_the_queue_when_
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     assert_eq!(version(&shop.view(&first.name)), 2);
     assert_eq!(phase(&shop.view(&first.name)), "switch", "the routine one still hangs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leak_does_not_wait_with_a_hold_that_waits_for_a_routine_place() {
+    let bench = bench(Limits { walks: 1, ..Limits::default() }, Duration::ZERO);
+    let (stuck, service) = (Arc::new(Service::default()), Arc::new(Service::default()));
+    let (first, queued) = (plan("a-stuck", &stuck), plan("b-queued", &service));
+    let shop = Arc::new(bench.open(&[first.clone(), queued.clone()]));
+    shop.rest().await;
+    stuck.hangs.store(true, Ordering::Relaxed);
+    ask_aside(&shop, &first.name, false);
+    shop.until(&first.name, |view| phase(view) == "switch").await;
+    let at = bench.clock.now();
+    let hold = Hold {
+        by: "bench".to_owned(),
+        reason: "audit".to_owned(),
+        at,
+        until: at + Span::from_secs(3_600),
+        routine_only: false,
+    };
+    let (aside, name) = (Arc::clone(&shop), queued.name.clone());
+    #[expect(clippy::disallowed_methods, reason = "people do not wait for each other")]
+    let held = tokio::spawn(async move { aside.ask(Command::Hold { name, hold }).await });
+    pass(Span(10)).await;
+    assert!(!held.is_finished(), "its walk waits for the only place");
+
+    let asked = Instant::now();
+    shop.ask(rotate(&queued.name, true)).await.unwrap();
+    shop.until(&queued.name, |view| version(view) == 2).await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    held.await.unwrap().unwrap();
+    pass(Span::from_secs(600)).await;
+    let view = shop.view(&queued.name);
+    let old = &view.rotation.as_ref().unwrap().versions[&VersionId(1)];
+    assert_eq!(old.stage, Stage::Previous, "the hold was asked for before the leak: it binds it");
 }
 
 #[tokio::test(start_paused = true)]
