@@ -74,16 +74,27 @@ impl Channel {
             by: "rotord".to_owned(),
         })
     }
+
+    /// What it holds, unless that is ahead of the order.
+    fn holds_no_more_than(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
+        let held = self.holds();
+        let wanted = order.wanted.generation;
+        if held.generation <= wanted {
+            return Ok(held);
+        }
+        let text = format!(
+            "the channel {} has taken in {}, and was last told {wanted}",
+            self.secret, held.generation
+        );
+        Err(DriverError::ahead(held.generation, text))
+    }
 }
 
 #[async_trait]
 impl Target for Channel {
     async fn push(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
         let wanted = order.wanted;
-        if self.holds().generation > wanted.generation {
-            let text = format!("the channel {} has taken in a higher generation", self.secret);
-            return Err(DriverError::refused(Reason::GenerationAhead, text));
-        }
+        self.holds_no_more_than(order)?;
         let mut keys = Vec::new();
         for version in signers(&wanted.accepted, wanted.current) {
             keys.push(key_of(order, version)?);
@@ -99,8 +110,8 @@ impl Target for Channel {
         Ok(seen)
     }
 
-    async fn observe(&self, _: &Order<'_>) -> Result<Observation, DriverError> {
-        Ok(self.holds())
+    async fn observe(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
+        self.holds_no_more_than(order)
     }
 }
 
@@ -125,7 +136,13 @@ fn key_of(order: &Order<'_>, version: VersionId) -> Result<SigningKey, DriverErr
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::driver::target::Nonce;
+    use crate::model::id::{Generation, RotationId, TargetName};
+    use crate::model::target::Wanted;
+    use crate::model::time::Timestamp;
 
     #[test]
     fn the_one_in_use_signs_first_and_a_pending_one_not_at_all() {
@@ -140,5 +157,27 @@ mod tests {
         let channel = Channel::new(SecretName::new("push-channel").unwrap());
         let error = channel.sign(|_| ()).unwrap_err();
         assert_eq!(error.reason, Reason::MaterialMissing);
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_is_ahead_says_how_far() {
+        let channel = Channel::new(SecretName::new("push-channel").unwrap());
+        let seen = Observation { generation: Generation(7), ..channel.holds() };
+        channel.held.store(Arc::new(Held { keys: Vec::new(), seen: Some(seen) }));
+        let wanted = Wanted { generation: Generation(3), accepted: vec![], current: None };
+        let order = Order {
+            secret: &channel.secret,
+            target: &TargetName::new("channel").unwrap(),
+            rotation: &RotationId("r".to_owned()),
+            wanted: &wanted,
+            given: &BTreeMap::new(),
+            prove: None,
+            nonce: Nonce([0; 16]),
+            now: Timestamp::default(),
+        };
+        for answer in [channel.push(&order).await, channel.observe(&order).await] {
+            let error = answer.unwrap_err();
+            assert_eq!((error.reason, error.ahead), (Reason::GenerationAhead, Some(Generation(7))));
+        }
     }
 }
