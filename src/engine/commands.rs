@@ -4,15 +4,18 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::engine::command::{Actor, Command, Done, Envelope, Refusal, RefusalKind, Resolution};
 use crate::engine::expose::{self, Exposure};
 use crate::engine::gate::Shut;
 use crate::engine::managed::Managed;
 use crate::engine::opening;
+use crate::engine::reach::{Caller, Failed};
 use crate::engine::walk::{Broken, Walk};
 use crate::engine::world::World;
 use crate::model::failure::Failure;
-use crate::model::id::{KeyId, VersionId};
+use crate::model::id::{Generation, KeyId, SecretName, VersionId};
 use crate::model::material::Material;
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
@@ -26,7 +29,22 @@ use crate::store::record::Record;
 use crate::store::{Placed, Revision, Saved, Stored};
 
 /// What a command made of the record.
-type Changed = (Option<Stored>, Done);
+type Changed = (Stored, Done);
+
+/// Who asks for what, and when.
+struct Asked<'a> {
+    actor: &'a Actor,
+    /// For the audit line.
+    what: String,
+    now: Timestamp,
+}
+
+impl Asked<'_> {
+    /// Writes the audit line. Nothing that the command asks for is done before.
+    async fn put_down(&self, walk: &Walk, record: &Record) -> Result<(), Shut> {
+        walk.world.gate.command(record, &self.actor.0, &self.what).await
+    }
+}
 
 /// Carries out a command, makes it durable and answers it. Answers the record as it then stands.
 pub(super) async fn carry_out(
@@ -35,27 +53,29 @@ pub(super) async fn carry_out(
     envelope: Envelope,
 ) -> Result<Option<Stored>, Broken> {
     let Envelope { actor, command, reply } = envelope;
-    let what = describe(&command);
-    let result = match change(walk, loaded.clone(), &actor, command).await {
-        Ok((Some(mut stored), done)) => match settle(walk, &mut stored, &actor, &what).await {
-            Ok(()) => Ok((Some(stored), done)),
-            Err(broken) => {
-                let _ = reply.send(Err(unavailable(&broken)));
-                return Err(broken);
-            }
-        },
-        other => other,
-    };
-    match result {
-        Ok((stored, done)) => {
-            let _ = reply.send(Ok(done));
-            Ok(stored)
-        }
+    let asked = Asked { actor: &actor, what: describe(&command), now: walk.world.clock.now() };
+    // What brings a value writes its line before the value, the others before their change.
+    let has_line = matches!(command, Command::Adopt { .. } | Command::Provide { .. });
+    let (mut stored, done) = match change(walk, loaded.clone(), &asked, command).await {
+        Ok(changed) => changed,
         Err(refusal) => {
+            walk.undone();
             let _ = reply.send(Err(refusal));
-            Ok(loaded)
+            return Ok(loaded);
         }
+    };
+    let settled = async {
+        if !has_line {
+            asked.put_down(walk, &stored.record).await?;
+        }
+        walk.save(&mut stored).await
+    };
+    if let Err(broken) = settled.await {
+        let _ = reply.send(Err(unavailable(&broken)));
+        return Err(broken);
     }
+    let _ = reply.send(Ok(done));
+    Ok(Some(stored))
 }
 
 /// Answers a command that could not even be looked at.
@@ -80,29 +100,18 @@ pub(super) fn open_planned(
     if let Some(instant) = scheduled {
         stored.record.last_scheduled = instant;
     }
-    world.metrics.rotation_started(stored.record.rotation.trigger.name(), start.lane);
     Ok(stored)
-}
-
-async fn settle(
-    walk: &mut Walk,
-    stored: &mut Stored,
-    actor: &Actor,
-    what: &str,
-) -> Result<(), Broken> {
-    walk.world.gate.command(&stored.record, &actor.0, what).await?;
-    walk.save(stored).await
 }
 
 async fn change(
     walk: &mut Walk,
     loaded: Option<Stored>,
-    actor: &Actor,
+    asked: &Asked<'_>,
     command: Command,
 ) -> Result<Changed, Refusal> {
-    let now = walk.world.clock.now();
+    let Asked { actor, now, .. } = *asked;
     let mut stored = match (&command, loaded) {
-        (Command::Adopt { .. }, None) => return adopt(walk, actor, command, now).await,
+        (Command::Adopt { .. }, None) => return adopt(walk, command, asked).await,
         (Command::Adopt { name, .. }, Some(_)) => {
             let text = format!("{name} has a record already: rotate it, or provide a value");
             return Err(refuse(RefusalKind::Conflict, Reason::RotationOpen, text));
@@ -135,12 +144,12 @@ async fn change(
             done(&stored, text.to_owned())
         }
         Command::Provide { material, key, .. } => {
-            provide(walk, &mut stored, material, key, now).await?
+            provide(walk, &mut stored, material, key, asked).await?
         }
-        Command::Resolve { how, .. } => resolve(walk, &mut stored, actor, how, now)?,
+        Command::Resolve { how, .. } => resolve(walk, &mut stored, how, asked)?,
         Command::Adopt { .. } => unreachable!("answered above"),
     };
-    Ok((Some(stored), done))
+    Ok((stored, done))
 }
 
 pub(super) fn open(
@@ -156,8 +165,7 @@ pub(super) fn open(
     let possible_at = opening::possible_from(&stored.record.rotation, now);
     let next = opening::next(stored.clone(), opening);
     *stored = next.map_err(|error| cannot_open(&error, possible_at))?;
-    walk.touch();
-    walk.world.metrics.rotation_started(kind, lane);
+    walk.opened(&stored.record.rotation);
     let version = opening::staging_version(&stored.record.rotation);
     Ok(done(stored, format!("rotation {} is open, bringing in {version}", rotation_id(stored))))
 }
@@ -167,13 +175,15 @@ async fn provide(
     stored: &mut Stored,
     material: Material,
     key: Option<KeyId>,
-    now: Timestamp,
+    asked: &Asked<'_>,
 ) -> Result<Done, Refusal> {
+    let now = asked.now;
     let mut version = asked_for(&stored.record.rotation)?;
     let fingerprint = walk.world.fingerprints.of(&material);
     check(walk, &stored.record, &material)?;
     let rotation = stored.record.rotation.id.clone();
     let saved = Arc::new(Saved { rotation, key: key.clone(), material });
+    asked.put_down(walk, &stored.record).await.map_err(|shut| closed(&shut))?;
     // Under the number lies what was provided before and never came into the record.
     while !put(walk, version, &saved).await? {
         happen(walk, stored, Happening::NumberTaken { version }, now)?;
@@ -195,12 +205,8 @@ fn asked_for(rotation: &Rotation) -> Result<VersionId, Refusal> {
     }
 }
 
-async fn adopt(
-    walk: &mut Walk,
-    actor: &Actor,
-    command: Command,
-    now: Timestamp,
-) -> Result<Changed, Refusal> {
+async fn adopt(walk: &mut Walk, command: Command, asked: &Asked<'_>) -> Result<Changed, Refusal> {
+    let Asked { actor, now, .. } = *asked;
     let Command::Adopt { material, key, .. } = command else {
         unreachable!("called for adopt only");
     };
@@ -212,34 +218,42 @@ async fn adopt(
     let trigger = Trigger::Adopted { by: actor.0.clone() };
     let id = opening::rotation_id(now, trigger.name());
     let saved = Arc::new(Saved { rotation: id.clone(), key: key.clone(), material });
+    let opening = opening::opening(&walk.managed, id, trigger, Lane::Routine, now);
+    let begun = |version| {
+        let adopted = Adopted { version, key: key.clone(), fingerprint };
+        Rotation::adopt(opening.clone(), adopted)
+    };
     let mut version = VersionId(1);
+    let mut record = opening::record(&walk.world, &walk.managed, begun(version), now);
+    asked.put_down(walk, &record).await.map_err(|shut| closed(&shut))?;
     // Under the number lies what was to be adopted before and never came into a record.
     while !put(walk, version, &saved).await? {
         version = version.next();
+        record.rotation = begun(version);
     }
     walk.materials.put(version, saved);
-    let opening = opening::opening(&walk.managed, id, trigger, Lane::Routine, now);
-    let rotation = Rotation::adopt(opening, Adopted { version, key, fingerprint });
-    let record = opening::record(&walk.world, &walk.managed, rotation, now);
     walk.touch();
     let stored = Stored { record, revision: Revision::default() };
     let text = format!("adopted as {version}; targets are being brought to it");
     let done = done(&stored, text);
-    Ok((Some(stored), done))
+    Ok((stored, done))
 }
 
 fn resolve(
     walk: &mut Walk,
     stored: &mut Stored,
-    actor: &Actor,
     how: Resolution,
-    now: Timestamp,
+    asked: &Asked<'_>,
 ) -> Result<Done, Refusal> {
+    let Asked { actor, now, .. } = *asked;
     let by = actor.0.clone();
     let text = match how {
         Resolution::Retry => {
             happen(walk, stored, Happening::Retried, now)?;
-            "trying again now".to_owned()
+            format!(
+                "trying again now{}",
+                out_of_reach(&stored.record.name, &stored.record.rotation)
+            )
         }
         Resolution::Abandon => {
             if !stored.record.rotation.may_unwind() {
@@ -253,7 +267,11 @@ fn resolve(
             "the new version is being taken back".to_owned()
         }
         Resolution::Supersede => {
-            return open(walk, stored, Trigger::Repair { by }, Lane::Routine, now);
+            let Done { rotation, text } =
+                open(walk, stored, Trigger::Repair { by }, Lane::Routine, now)?;
+            let text =
+                format!("{text}{}", out_of_reach(&stored.record.name, &stored.record.rotation));
+            return Ok(Done { rotation, text });
         }
         Resolution::Waive(target) => {
             if !stored.record.rotation.targets.contains_key(&target) {
@@ -273,6 +291,22 @@ fn resolve(
     Ok(done(stored, text))
 }
 
+/// The targets that no trying again helps: what they have is further ahead than the record's
+/// counter may be raised to.
+fn out_of_reach(secret: &SecretName, rotation: &Rotation) -> String {
+    let left = rotation.targets.iter().filter(|(_, target)| !target.removed);
+    let said = left.filter_map(|(name, target)| {
+        let Generation(has) = target.ahead?;
+        Some(format!(
+            "; but target {name} has generation {has}, which is no count of this secret's pushes \
+             (the record is at {}): nothing is written there before it is set to a lower one, \
+             or `rotord resolve {secret} waive {name}`",
+            rotation.generation.0
+        ))
+    });
+    said.collect()
+}
+
 pub(super) fn happen(
     walk: &mut Walk,
     stored: &mut Stored,
@@ -282,14 +316,18 @@ pub(super) fn happen(
     walk.take(stored, Event { at, what }).map_err(|broken| unavailable(&broken))
 }
 
-/// Saves a value under a number, unless another one lies there: false, and it stays.
+/// Saves a value under a number, unless another one lies there: false, and it stays. A person
+/// gave it and would have to give it again, so it makes way for nothing.
 async fn put(walk: &Walk, version: VersionId, saved: &Saved) -> Result<bool, Refusal> {
-    walk.world.gate.leads_for(walk.world.limits.effect_timeout).map_err(|shut| closed(&shut))?;
-    let placed = walk.world.store.put_material(&walk.managed.name, version, saved).await;
-    match placed {
+    let hurry = CancellationToken::new();
+    let caller = Caller { lane: Lane::Emergency, hurry: &hurry, order: None };
+    let put = walk.world.store.put_material(&walk.managed.name, version, saved);
+    match walk.world.keep(caller, put).await {
         Ok(Placed::Written) => Ok(true),
         Ok(Placed::OursAlready | Placed::Taken) => Ok(false),
-        Err(error) => Err(closed(&Shut::Store(error))),
+        Err(Failed { failure, text, .. }) => {
+            Err(refuse(RefusalKind::Unavailable, failure.reason, text))
+        }
     }
 }
 
@@ -366,5 +404,50 @@ fn describe(command: &Command) -> String {
             Resolution::Waive(target) => format!("resolve waive {target}"),
             Resolution::AcceptKey(key) => format!("resolve accept-key {key}"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::capability::Capabilities;
+    use crate::model::id::RotationId;
+    use crate::model::policy::{Kind, Policy};
+    use crate::model::target::{Level, Role, TargetTerms};
+    use crate::model::time::Span;
+    use crate::rotation::Terms;
+    use crate::rotation::apply::apply;
+    use crate::rotation::open::Opening;
+
+    #[test]
+    fn who_tries_again_is_told_what_no_trying_helps() {
+        let terms = TargetTerms {
+            role: Role::Both,
+            propagation: Span::ZERO,
+            needs: Level::Acknowledged,
+            unattested: false,
+            keeps_history: false,
+            observe_every: None,
+            place: None,
+        };
+        let (kind, capabilities) = (Kind::WebhookHmac, Capabilities::local());
+        let rotation = Rotation::first(Opening {
+            id: RotationId("r".into()),
+            trigger: Trigger::MaxAge,
+            lane: Lane::Routine,
+            at: Timestamp::default(),
+            terms: Terms { kind, capabilities, policy: Policy::default() },
+            targets: [("api".parse().unwrap(), terms)].into(),
+        });
+        let retried = |ahead: u64| {
+            let mut rotation = rotation.clone();
+            let target = rotation.targets.values_mut().next().unwrap();
+            target.ahead = Some(Generation(ahead));
+            let event = Event { at: Timestamp::default(), what: Happening::Retried };
+            out_of_reach(&"billing".parse().unwrap(), &apply(rotation, event).unwrap())
+        };
+        assert_eq!(retried(1_000_000), "", "that is stepped over");
+        let said = retried(5_000_000);
+        assert!(said.contains("target api has generation 5000000"), "{said}");
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::error::DriverError;
 use crate::driver::issuer::{Minted, Probe, Tag};
 use crate::driver::target::{Given, Nonce, Order};
+use crate::engine::gate::Ended;
 use crate::engine::limits::Host;
 use crate::engine::managed::{Managed, ManagedTarget};
 use crate::engine::reach::{self, Caller, Failed};
@@ -29,8 +30,9 @@ use crate::rotation::event::{Happening, KeySeen};
 use crate::store::record::Record;
 use crate::store::{Placed, Saved, StoreError};
 
-/// Tries at saving a value that exists nowhere else yet: about six seconds, well within an
-/// effect's time-out. After that the value is given up and looked up at the issuer.
+/// Tries at saving a value that exists nowhere else yet: about six seconds beside what Vault takes.
+/// They go on under a lease that runs down meanwhile, since what is written once for one rotation
+/// overwrites nothing. After that the value is given up and looked up at the issuer.
 const SAVE_PAUSES: [Span; 5] = [Span(100), Span(300), Span(800), Span(1_600), Span(3_200)];
 
 /// What came of one effect.
@@ -39,6 +41,8 @@ pub(super) struct Executed {
     pub(super) happening: Happening,
     /// The failure's text, for people.
     pub(super) text: Option<String>,
+    /// When it came back, whatever others took that were sent with it.
+    pub(super) ended: Ended,
 }
 
 /// The material that one walk has in its hands.
@@ -73,12 +77,13 @@ impl Materials {
     }
 }
 
-/// What the effects of one walk need, all at once and read-only.
+/// What one effect needs, read-only: those of one walk are under way all at once.
 pub(super) struct Execution<'a> {
     pub(super) world: &'a World,
     pub(super) managed: &'a Managed,
     pub(super) record: &'a Record,
     pub(super) rotation: &'a Rotation,
+    pub(super) effect: &'a Effect,
     pub(super) materials: &'a BTreeMap<VersionId, Arc<Saved>>,
     /// Set as soon as an emergency of this secret waits for the walk.
     pub(super) hurry: &'a CancellationToken,
@@ -125,8 +130,9 @@ impl Materials {
 }
 
 impl Execution<'_> {
-    /// Carries out one effect. It always ends, and always with an outcome.
-    pub(super) async fn execute(&self, effect: &Effect) -> (Executed, Option<(VersionId, Saved)>) {
+    /// Carries out the effect. It always ends, and always with an outcome.
+    pub(super) async fn execute(&self) -> (Executed, Option<(VersionId, Saved)>) {
+        let effect = self.effect;
         let mut fresh = None;
         let carried_out = self.carry_out(effect, &mut fresh);
         let result = match effect {
@@ -146,15 +152,16 @@ impl Execution<'_> {
             }
             _ => carried_out.await,
         };
+        let ended = self.world.gate.ended();
         let executed = match result {
-            Ok(happening) => Executed { happening, text: None },
+            Ok(happening) => Executed { happening, text: None, ended },
             Err(Failed { failure, text, ahead }) => {
                 let effect = effect.clone();
                 let happening = match ahead {
                     Some(generation) => Happening::Ahead { effect, generation },
                     None => Happening::Failed { effect, failure },
                 };
-                Executed { happening, text: Some(text) }
+                Executed { happening, text: Some(text), ended }
             }
         };
         (executed, fresh)
@@ -302,7 +309,8 @@ impl Execution<'_> {
         version: VersionId,
         fresh: &mut Option<(VersionId, Saved)>,
     ) -> Result<Happening, Failed> {
-        let found = self.world.store.material(&self.managed.name, version).await?;
+        let read = self.world.store.material(&self.managed.name, version);
+        let found = self.world.keep(self.caller(), read).await?;
         let missing = || {
             let text = "material was there a moment ago and is gone";
             Failed::new(Class::Transient, Reason::MaterialMissing, text)
@@ -419,7 +427,8 @@ impl Execution<'_> {
     // ------------------------------------------------------------ lanes and time-outs
 
     fn caller(&self) -> Caller<'_> {
-        Caller { lane: self.rotation.lane, hurry: self.hurry }
+        let order = Some((self.record, self.effect));
+        Caller { lane: self.rotation.lane, hurry: self.hurry, order }
     }
 
     async fn at_issuer<T>(

@@ -16,7 +16,7 @@ use crate::driver::error::DriverError;
 use crate::model::failure::{Class, Failure};
 use crate::model::id::{Epoch, InstanceId};
 use crate::model::reason::Reason;
-use crate::model::time::{Clock, Span, Steady};
+use crate::model::time::{Clock, Span, Steady, Timestamp};
 use crate::rotation::effect::Effect;
 use crate::store::audit::{AuditSink, Entry, EntryKind, Head};
 use crate::store::record::Record;
@@ -39,6 +39,22 @@ pub struct Leadership {
 pub struct Permit {
     boundary: u64,
     began: Steady,
+}
+
+/// When an effect came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// By the clock on the wall.
+    pub at: Timestamp,
+    /// By the clock that nobody can set.
+    pub steady: Steady,
+}
+
+impl Permit {
+    /// How long the effect took, from the moment it was let through.
+    pub fn took(&self, ended: Ended) -> Span {
+        ended.steady.since(self.began)
+    }
 }
 
 /// Why the gate stays shut. Nothing was done.
@@ -161,15 +177,27 @@ impl Gate {
         Ok(())
     }
 
+    /// Whether an effect may be sent at this moment: the lease, the record's epoch, and what stands
+    /// against a destructive one. Asked when it passes, and again after it has waited for a place.
+    ///
+    /// # Errors
+    /// [`Shut`]; the effect must not be sent.
+    pub fn look(&self, record: &Record, effect: &Effect) -> Result<(), Shut> {
+        let epoch = self.leads_for(self.effect_timeout)?.epoch;
+        // An intent of ours is under our epoch. Where it is not, the lease was somebody else's in
+        // between, and the record may be.
+        if record.epoch > epoch || (effect.needs_intent() && record.epoch != epoch) {
+            return Err(Shut::Store(StoreError::Fenced(record.name.clone())));
+        }
+        self.stands_against(record, effect).map_or(Ok(()), Err)
+    }
+
     /// Lets one effect through. Its intent must have been saved.
     ///
     /// # Errors
     /// [`Shut`]; the effect must not be executed.
     pub async fn pass(&self, record: &Record, effect: &Effect) -> Result<Permit, Shut> {
-        self.leads_for(self.effect_timeout)?;
-        if let Some(shut) = self.stands_against(record, effect) {
-            return Err(shut);
-        }
+        self.look(record, effect)?;
         let began = self.clock.steady();
         let boundary = self.boundary.fetch_add(1, Ordering::Relaxed) + 1;
         // Asking leaves nothing behind: ten thousand idle secrets would fill the chain with it.
@@ -181,22 +209,26 @@ impl Gate {
         Ok(Permit { boundary, began })
     }
 
-    /// Writes down what became of an effect, and answers how long it took. An outcome that cannot
-    /// be written now is written before any other line: no effect starts without one.
+    /// The moment, for an effect that comes back at it.
+    pub fn ended(&self) -> Ended {
+        Ended { at: self.clock.now(), steady: self.clock.steady() }
+    }
+
+    /// Writes down what became of an effect. An outcome that cannot be written now is written
+    /// before any other line: no effect starts without one.
     pub async fn outcome(
         &self,
-        permit: Permit,
+        permit: &Permit,
         record: &Record,
         effect: &Effect,
         failure: Option<Failure>,
-    ) -> Span {
+    ) {
         if !effect.only_asks() {
             let entry = self.entry(record, EntryKind::Outcome);
             let effect = Some(effect.clone());
             let entry = Entry { boundary: Some(permit.boundary), effect, failure, ..entry };
             self.audit.lock().await.owe(entry);
         }
-        self.clock.steady().since(permit.began)
     }
 
     /// Writes down what a person asked for.

@@ -57,22 +57,46 @@ impl Walk {
         let rotation = &stored.record.rotation;
         self.materials.prepare(&self.world, rotation, &self.managed.name, &effects).await?;
         let mut passed: Vec<(Effect, Permit)> = Vec::new();
+        let mut unsent: Vec<(Effect, Shut)> = Vec::new();
         for effect in effects {
             match self.world.gate.pass(&stored.record, &effect).await {
                 Ok(permit) => passed.push((effect, permit)),
-                // Those that were announced are carried out; the rest meets the gate again.
-                Err(shut) => match wait_for(&shut, stored, at) {
-                    Some(wait) => later = Some(wait),
-                    None if passed.is_empty() => return Err(shut.into()),
-                    None => break,
-                },
+                // Those that passed are carried out; the rest meets the gate again.
+                Err(shut) => {
+                    later = later.or_else(|| wait_for(&shut, stored, at));
+                    unsent.push((effect, shut));
+                }
             }
         }
-        if let Some(wait) = later.filter(|_| passed.is_empty()) {
-            return Ok(Some(wait));
+        self.take_back(stored, &unsent, at)?;
+        if !passed.is_empty() {
+            self.execute(stored, passed).await?;
+            return Ok(None);
         }
-        self.execute(stored, passed).await?;
-        Ok(None)
+        match unsent.into_iter().find(|(_, shut)| wait_for(shut, stored, at).is_none()) {
+            None => Ok(later),
+            Some((_, shut)) => {
+                // What was not sent is not to be taken for lost by whoever reads the record next.
+                if needs_intent && self.world.gate.leads_for(Span::ZERO).is_ok() {
+                    self.save(stored).await?;
+                }
+                Err(shut.into())
+            }
+        }
+    }
+
+    /// Takes what did not pass the gate out of the intent again: it was certainly not sent.
+    fn take_back(
+        &mut self,
+        stored: &mut Stored,
+        unsent: &[(Effect, Shut)],
+        at: Timestamp,
+    ) -> Result<(), Broken> {
+        for (effect, shut) in unsent.iter().filter(|(effect, _)| effect.needs_intent()) {
+            let (effect, failure) = (effect.clone(), shut.failure());
+            self.take(stored, Event { at, what: Happening::Failed { effect, failure } })?;
+        }
+        Ok(())
     }
 
     async fn execute(
@@ -86,19 +110,21 @@ impl Walk {
         let record = &stored.record;
         let (rotation, materials) = (&record.rotation, self.materials.saved());
         let others_done = CancellationToken::new();
-        let execution = Execution {
-            world: &world,
-            managed: &managed,
-            record,
-            rotation,
-            materials,
-            hurry: &self.signals.hurry,
-            others_done: &others_done,
-        };
+        let hurry = &self.signals.hurry;
         // In an emergency a target that hangs does not keep the issuer's part waiting.
         let urgent = rotation.lane == Lane::Emergency;
         let execute = async |effect: &Effect| {
-            let executed = execution.execute(effect).await;
+            let execution = Execution {
+                world: &world,
+                managed: &managed,
+                record,
+                rotation,
+                effect,
+                materials,
+                hurry,
+                others_done: &others_done,
+            };
+            let executed = execution.execute().await;
             if urgent && effect.target().is_none() {
                 others_done.cancel();
             }
@@ -125,18 +151,19 @@ impl Walk {
         permit: Permit,
         executed: Executed,
     ) -> Result<(), Broken> {
-        let failure = executed.happening.failure();
+        let Executed { happening, text, ended } = executed;
+        let failure = happening.failure();
         let failed = failure.map(|failure| failure.reason);
-        let at = self.world.clock.now();
-        if let (Some(reason), Some(text)) = (failed, executed.text) {
+        let at = ended.at;
+        if let (Some(reason), Some(text)) = (failed, text) {
             let name = &self.managed.name;
             tracing::warn!(secret = %name, effect = %effect, reason = %reason, "{text}");
             self.failures.push(FailureView { effect: effect.to_string(), reason, text, at });
         }
-        let took = self.world.gate.outcome(permit, &stored.record, &effect, failure).await;
-        let result = failed.map_or("ok", Reason::code);
-        self.world.metrics.effect_ended(effect.name(), result, took);
-        self.take(stored, Event { at, what: executed.happening })
+        self.world.gate.outcome(&permit, &stored.record, &effect, failure).await;
+        let result = failure.map_or("ok", |failure| failure.class.name());
+        self.world.metrics.effect_ended(effect.name(), result, permit.took(ended));
+        self.take(stored, Event { at, what: happening })
     }
 }
 

@@ -15,7 +15,9 @@ use crate::model::id::Generation;
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::Span;
+use crate::rotation::effect::Effect;
 use crate::store::StoreError;
+use crate::store::record::Record;
 
 /// How long a question or a push that is on its way may still take when an emergency of the same
 /// secret waits for it: services that are well answer within it.
@@ -53,11 +55,13 @@ impl From<Shut> for Failed {
     }
 }
 
-/// Who calls: in which lane, and what tells it to make way.
+/// Who calls: in which lane, what tells it to make way, and what for.
 #[derive(Clone, Copy)]
 pub(super) struct Caller<'a> {
     pub(super) lane: Lane,
     pub(super) hurry: &'a CancellationToken,
+    /// The effect that the call carries out, and of which record; none before there is one.
+    pub(super) order: Option<(&'a Record, &'a Effect)>,
 }
 
 impl World {
@@ -68,8 +72,29 @@ impl World {
         host: Host<'_>,
         call: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, Failed> {
+        self.reach(caller, Some(host), call).await
+    }
+
+    /// Calls the store for something that counts as an effect.
+    pub(super) async fn keep<T>(
+        &self,
+        caller: Caller<'_>,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Failed> {
+        self.reach(caller, None, call).await
+    }
+
+    async fn reach<T, E: Into<Failed>>(
+        &self,
+        caller: Caller<'_>,
+        host: Option<Host<'_>>,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failed> {
         let waiting = async {
-            let place = self.places.at(caller.lane, host).await;
+            let place = match host {
+                Some(host) => Some(self.places.at(caller.lane, host).await),
+                None => None,
+            };
             (place, self.places.effect(caller.lane).await)
         };
         // Nothing was sent yet, so nothing is lost by making way.
@@ -79,25 +104,18 @@ impl World {
             places = waiting => places,
         };
         let limit = self.limits.effect_timeout;
-        // The wait for a place may have been long: nothing starts under a lease that has run down.
-        self.gate.leads_for(limit)?;
+        // The wait for a place may have been long: what the gate saw then counts no more.
+        match caller.order {
+            Some((record, effect)) => self.gate.look(record, effect)?,
+            None => drop(self.gate.leads_for(limit)?),
+        }
         match tokio::time::timeout(limit.to_std(), call).await {
-            Ok(result) => Ok(result?),
+            Ok(result) => result.map_err(E::into),
             Err(_) => {
                 let text = format!("no answer within {limit}");
                 Err(Failed::new(Class::Ambiguous, Reason::TimedOut, text))
             }
         }
-    }
-
-    /// Calls the store for something that counts as an effect.
-    pub(super) async fn keep<T>(
-        &self,
-        caller: Caller<'_>,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, Failed> {
-        let _place = self.places.effect(caller.lane).await;
-        Ok(call.await?)
     }
 }
 

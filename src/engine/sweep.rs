@@ -1,7 +1,10 @@
 //! Material that no record names any more: what a rotation left that was never recorded, and what
 //! came back after its version was revoked.
 
+use std::sync::Arc;
+
 use crate::engine::gate::Shut;
+use crate::engine::reach::Caller;
 use crate::engine::walk::{Broken, Walk};
 use crate::model::id::VersionId;
 use crate::model::time::Span;
@@ -17,9 +20,35 @@ const WRITE_UNDER_WAY: Span = Span::from_secs(60);
 
 impl Walk {
     /// Deletes material that no record names, or names as revoked.
-    pub(super) async fn sweep_unnamed(&mut self, stored: &Stored) -> Result<(), Broken> {
-        let name = &self.managed.name;
-        let rotation = &stored.record.rotation;
+    pub(super) async fn sweep_unnamed(&mut self, stored: &mut Stored) -> Result<(), Broken> {
+        let managed = Arc::clone(&self.managed);
+        let name = &managed.name;
+        let unnamed = self.unnamed(&stored.record.rotation).await?;
+        if !unnamed.is_empty() {
+            // Under our epoch first: who led before us writes no record of this secret any more.
+            self.touch();
+            self.save(stored).await?;
+        }
+        for version in unnamed {
+            let (record, effect) = (&stored.record, Effect::Forget { version });
+            let permit = match self.world.gate.pass(record, &effect).await {
+                Ok(permit) => permit,
+                Err(Shut::TakeoverWait(_) | Shut::Held) => return Ok(()),
+                Err(shut) => return Err(shut.into()),
+            };
+            let (lane, hurry) = (record.rotation.lane, &self.signals.hurry);
+            let caller = Caller { lane, hurry, order: Some((record, &effect)) };
+            let forget = self.world.store.forget_material(name, version);
+            let result = self.world.keep(caller, forget).await;
+            let failed = result.as_ref().err().map(|failed| failed.failure);
+            self.world.gate.outcome(&permit, record, &effect, failed).await;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// The numbers under which there is material that no record names, or names as revoked.
+    async fn unnamed(&self, rotation: &Rotation) -> Result<Vec<VersionId>, StoreError> {
         let staging = match &rotation.phase {
             Phase::Stage { version, .. } => Some(*version),
             _ => None,
@@ -31,20 +60,8 @@ impl Walk {
             let found = rotation.versions.get(version);
             !free && found.is_none_or(|version| version.stage == Stage::Revoked)
         };
-        let found = self.world.store.list_material(name).await?;
-        for version in found.into_iter().filter(spent) {
-            let effect = Effect::Forget { version };
-            let permit = match self.world.gate.pass(&stored.record, &effect).await {
-                Ok(permit) => permit,
-                Err(Shut::TakeoverWait(_) | Shut::Held) => return Ok(()),
-                Err(shut) => return Err(shut.into()),
-            };
-            let result = self.world.store.forget_material(name, version).await;
-            let failed = result.as_ref().err().map(StoreError::failure);
-            self.world.gate.outcome(permit, &stored.record, &effect, failed).await;
-            result?;
-        }
-        Ok(())
+        let found = self.world.store.list_material(&self.managed.name).await?;
+        Ok(found.into_iter().filter(spent).collect())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::engine::reach::{Caller, Failed};
 use crate::engine::recollect::learn_keys;
 use crate::engine::snapshot::FailureView;
 use crate::engine::world::World;
-use crate::engine::worth::{noteworthy, only_refreshes};
+use crate::engine::worth::{Count, Untold, noteworthy, only_refreshes};
 use crate::engine::{commands, sweep};
 use crate::model::failure::Failure;
 use crate::model::id::{SecretName, TargetName};
@@ -29,6 +29,7 @@ use crate::model::reason::Reason;
 use crate::model::target::TargetTerms;
 use crate::model::time::Span;
 use crate::plan::Start;
+use crate::rotation::Rotation;
 use crate::rotation::apply::apply;
 use crate::rotation::decide::{Next, Wait, Why, decide};
 use crate::rotation::event::{Event, Happening};
@@ -135,8 +136,8 @@ pub(super) struct Walk {
     pub(super) materials: Materials,
     /// Memory is ahead of Vault.
     dirty: bool,
-    /// Steps that get an audit line once they are durable.
-    steps: Vec<String>,
+    /// What is told of the steps once they are durable.
+    untold: Untold,
 }
 
 /// Why a walk ends before it has to wait.
@@ -182,7 +183,7 @@ impl Walk {
             durable,
             materials,
             dirty: false,
-            steps: Vec::new(),
+            untold: Untold::default(),
         }
     }
 
@@ -236,13 +237,13 @@ impl Walk {
         };
         let Some(mut stored) = stored else { return Ok(Standing::Absent) };
         if fresh {
-            self.sweep_unnamed(&stored).await?;
+            self.sweep_unnamed(&mut stored).await?;
         }
         self.take_in_config(&mut stored)?;
         let was_open = !stored.record.rotation.is_closed();
         let wait = self.go_on(&mut stored).await?;
         if was_open && sweep::may_have_left_any(&stored.record.rotation) {
-            self.sweep_unnamed(&stored).await?;
+            self.sweep_unnamed(&mut stored).await?;
         }
         Ok(Standing::Known { stored, wait })
     }
@@ -320,14 +321,14 @@ impl Walk {
                 secret = %name, rotation = %before.id, event = what,
                 from = before.phase.name(), to = after.phase.name(), "phase"
             );
-            self.world.metrics.phase_ended(before.phase.name(), at.since(before.opened_at));
+            let took = at.since(before.opened_at);
+            self.untold.counts.push(Count::Left { phase: before.phase.name(), took });
             if let Phase::Closed { outcome, .. } = &after.phase {
-                self.world.metrics.rotation_closed(after.trigger.name(), outcome.name());
+                let (trigger, outcome) = (after.trigger.name(), outcome.name());
+                self.untold.counts.push(Count::Closed { trigger, outcome });
             }
         }
-        if let Some(note) = noteworthy {
-            self.steps.push(note);
-        }
+        self.untold.lines.extend(noteworthy);
         self.dirty |= !only_refreshes(before, &after);
         stored.record.rotation = after;
         Ok(())
@@ -341,10 +342,25 @@ impl Walk {
             self.dirty = false;
             self.publish(stored);
         }
-        for step in std::mem::take(&mut self.steps) {
-            self.world.gate.step(&stored.record, &step).await;
+        let Untold { lines, counts } = std::mem::take(&mut self.untold);
+        for line in lines {
+            self.world.gate.step(&stored.record, &line).await;
         }
+        counts.into_iter().for_each(|count| count.into(&self.world.metrics));
         Ok(())
+    }
+
+    /// A rotation was opened in memory.
+    pub(super) fn opened(&mut self, rotation: &Rotation) {
+        let (trigger, lane) = (rotation.trigger.name(), rotation.lane);
+        self.untold.counts.push(Count::Started { trigger, lane });
+        self.touch();
+    }
+
+    /// What was done in memory is not to be: nothing is told of it.
+    pub(super) fn undone(&mut self) {
+        self.untold = Untold::default();
+        self.dirty = false;
     }
 
     /// Marks a record that was changed other than by an event: created, or given another rotation.
@@ -366,7 +382,7 @@ impl Walk {
         let opened = commands::open_planned(&self.world, &self.managed, loaded.clone(), start);
         match opened {
             Ok(stored) => {
-                self.touch();
+                self.opened(&stored.record.rotation);
                 Ok(Some(stored))
             }
             Err(refusal) => {
@@ -379,7 +395,7 @@ impl Walk {
     /// What a person put where a first version would go, if anything: it is never overwritten
     /// unasked. Each question passes the gate, and has its place and its time-out like any other.
     async fn foreign(&self) -> Result<Option<String>, Broken> {
-        let caller = Caller { lane: Lane::Routine, hurry: &self.signals.hurry };
+        let caller = Caller { lane: Lane::Routine, hurry: &self.signals.hurry, order: None };
         for (name, target) in &self.managed.targets {
             self.world.gate.ask()?;
             let asked = target.driver.foreign();

@@ -1,7 +1,40 @@
-//! What of a step is worth telling: a line in the audit chain, a write of the record.
+//! What of a step is worth telling: a line in the audit chain, a count, a write of the record.
 
+use crate::model::policy::Lane;
+use crate::model::time::Span;
 use crate::rotation::Rotation;
 use crate::rotation::event::Happening;
+use crate::telemetry::metrics::Metrics;
+
+/// What is to be told of steps that are not durable yet: what never is was not.
+#[derive(Default)]
+pub(super) struct Untold {
+    /// Lines of the audit chain.
+    pub(super) lines: Vec<String>,
+    /// What is counted.
+    pub(super) counts: Vec<Count>,
+}
+
+/// One thing to count.
+pub(super) enum Count {
+    /// A rotation was opened.
+    Started { trigger: &'static str, lane: Lane },
+    /// It left a phase, so long after its opening.
+    Left { phase: &'static str, took: Span },
+    /// It was closed.
+    Closed { trigger: &'static str, outcome: &'static str },
+}
+
+impl Count {
+    /// Counts it.
+    pub(super) fn into(self, metrics: &Metrics) {
+        match self {
+            Count::Started { trigger, lane } => metrics.rotation_started(trigger, lane),
+            Count::Left { phase, took } => metrics.phase_ended(phase, took),
+            Count::Closed { trigger, outcome } => metrics.rotation_closed(trigger, outcome),
+        }
+    }
+}
 
 /// What is said in the audit chain of a step that is no effect: promotions, exceptions, and what
 /// people decided.

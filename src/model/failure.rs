@@ -21,6 +21,19 @@ pub enum Class {
     Ambiguous,
 }
 
+impl Class {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Transient => "transient",
+            Class::Throttled(_) => "throttled",
+            Class::Refused => "refused",
+            Class::Gone => "gone",
+            Class::Ambiguous => "ambiguous",
+        }
+    }
+}
+
 /// A failure as the core sees it: no text, nothing that differs from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,6 +17,7 @@ mod lanes;
 mod lease;
 mod live;
 mod net;
+mod orders;
 mod recognition;
 mod record;
 mod registry;

@@ -337,10 +337,18 @@ impl Plan {
 pub(crate) struct Lines {
     chain: Arc<Mutex<MemoryAudit>>,
     pub(crate) entries: Arc<Mutex<Vec<Entry>>>,
+    /// Lines that cannot be written.
+    pub(crate) refuses: Arc<Mutex<Option<Refuses>>>,
 }
+
+/// Which lines cannot be written.
+pub(crate) type Refuses = fn(&Entry) -> bool;
 
 impl AuditSink for Lines {
     fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
+        if self.refuses.lock().unwrap().is_some_and(|refuses| refuses(&entry)) {
+            return Err(AuditError::Full { path: "the disk of the test".to_owned() });
+        }
         self.entries.lock().unwrap().push(entry.clone());
         self.chain.lock().unwrap().append(entry)
     }
@@ -369,6 +377,7 @@ pub(crate) struct Bench {
     pub(crate) budget: Budget,
     /// Destructive effects wait so long.
     pub(crate) takeover: Span,
+    pub(crate) metrics: Metrics,
 }
 
 /// An engine at work.
@@ -377,14 +386,16 @@ pub(crate) struct Shop {
     commands: mpsc::Sender<Envelope>,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     stop: CancellationToken,
-    /// Held, so that it stays ours.
-    _lease: (watch::Sender<Result<Leadership, Reason>>, watch::Sender<Option<Holder>>),
+    leads: watch::Sender<Result<Leadership, Reason>>,
+    /// Held, so that it stays open.
+    _leader: watch::Sender<Option<Holder>>,
 }
 
 impl Bench {
     pub(crate) fn new(takes: Duration) -> Bench {
         let clock = VirtualClock::start();
         let kv = BusyKv::new(Arc::clone(&clock) as Arc<dyn Clock>, takes);
+        let metrics = Metrics::new("bench", clock.now());
         Bench {
             clock,
             kv,
@@ -392,6 +403,7 @@ impl Bench {
             limits: Limits::default(),
             budget: Budget::default(),
             takeover: Span::ZERO,
+            metrics,
         }
     }
 
@@ -420,7 +432,7 @@ impl Bench {
             instance: InstanceId("bench".to_owned()),
             limits: self.limits.clone(),
             budget: self.budget.clone(),
-            metrics: Metrics::new("bench", clock.now()),
+            metrics: self.metrics.clone(),
             managed: plans.iter().map(Plan::managed).collect(),
         });
         let (snapshots_in, snapshots) = watch::channel(engine.snapshot());
@@ -434,7 +446,7 @@ impl Bench {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(engine.run(doors));
-        Shop { tasks, commands, snapshots, stop, _lease: (leads, leads_as) }
+        Shop { tasks, commands, snapshots, stop, leads, _leader: leads_as }
     }
 }
 
@@ -444,6 +456,11 @@ impl Shop {
         let actor = Actor("bench".to_owned());
         self.commands.send(Envelope { actor, command, reply }).await.unwrap();
         answer.await.unwrap()
+    }
+
+    /// The lease is another's from now on.
+    pub(crate) fn lose_the_lease(&self) {
+        let _ = self.leads.send_replace(Err(Reason::NoLease));
     }
 
     pub(crate) fn view(&self, name: &SecretName) -> Arc<SecretView> {
