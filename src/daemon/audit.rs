@@ -1,8 +1,8 @@
 //! The audit chain of this process: shared by those who write lines, anchored and examined beside
 //! them, and its alarms.
 //!
-//! An alarm is shown until its cause is gone; for a chain that was meddled with that is a person
-//! who says so, since Vault remembers it.
+//! An alarm is shown until its cause is gone, and not until something else of the chain goes well;
+//! for a chain that was meddled with that is a person who says so, since Vault remembers it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,9 +33,38 @@ const EXAMINE_EVERY: Span = Span::from_secs(3_600);
 /// How long the anchor may fail before it is an alarm: longer than Vault takes to change leaders.
 const ANCHOR_LATE: Span = Span::from_secs(60);
 
+/// What fails. Several of them can be behind one alarm, and each ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Lines cannot be written.
+    Writing,
+    /// What is written cannot be made durable.
+    Syncing,
+    /// The files cannot be read again.
+    Examining,
+    /// The head in Vault cannot be read.
+    Recalling,
+    /// The head cannot be written to Vault.
+    Anchoring,
+    /// The chain was meddled with.
+    Meddled,
+}
+
+impl Cause {
+    /// The alarm that it is behind.
+    fn reason(self) -> Reason {
+        match self {
+            Cause::Writing | Cause::Syncing | Cause::Examining => Reason::AuditUnwritable,
+            Cause::Recalling | Cause::Anchoring => Reason::AuditUnanchored,
+            Cause::Meddled => Reason::AuditBroken,
+        }
+    }
+}
+
 /// The alarms about the chain, for readers and metrics.
 #[derive(Clone)]
 pub(super) struct Alarms {
+    standing: Arc<Mutex<Vec<(Cause, Alarm)>>>,
     shown: Arc<watch::Sender<Vec<Alarm>>>,
     metrics: Metrics,
 }
@@ -46,33 +75,59 @@ impl Alarms {
         for reason in [Reason::AuditBroken, Reason::AuditUnanchored, Reason::AuditUnwritable] {
             metrics.audit_alarm(reason, false);
         }
-        (Alarms { shown: Arc::new(shown), metrics }, readers)
+        let standing = Arc::default();
+        (Alarms { standing, shown: Arc::new(shown), metrics }, readers)
     }
 
     /// Raises one, or says it anew; the first moment stays.
-    fn raise(&self, reason: Reason, text: String, since: Timestamp) {
-        self.metrics.audit_alarm(reason, true);
-        self.shown.send_modify(|alarms| {
-            match alarms.iter_mut().find(|alarm| alarm.reason == reason) {
-                Some(alarm) => alarm.text = text,
-                None => {
-                    tracing::error!(reason = %reason, "audit alarm: {text}");
-                    alarms.push(Alarm { reason, since, text });
-                }
+    fn raise(&self, cause: Cause, text: String, since: Timestamp) {
+        let reason = cause.reason();
+        let mut standing = self.standing();
+        match standing.iter_mut().find(|(other, _)| *other == cause) {
+            Some((_, alarm)) => alarm.text = text,
+            None => {
+                tracing::error!(reason = %reason, "audit alarm: {text}");
+                standing.push((cause, Alarm { reason, since, text }));
             }
-        });
+        }
+        self.show(&standing);
     }
 
-    fn clear(&self, reason: Reason) {
-        if self.stands(reason) {
-            self.metrics.audit_alarm(reason, false);
-            self.shown.send_modify(|alarms| alarms.retain(|alarm| alarm.reason != reason));
-            tracing::info!(reason = %reason, "audit alarm is over");
+    fn clear(&self, cause: Cause) {
+        let mut standing = self.standing();
+        let before = standing.len();
+        standing.retain(|(other, _)| *other != cause);
+        if standing.len() < before {
+            self.show(&standing);
+            tracing::info!(reason = %cause.reason(), "a cause of an audit alarm is over");
         }
     }
 
-    fn stands(&self, reason: Reason) -> bool {
-        self.shown.borrow().iter().any(|alarm| alarm.reason == reason)
+    fn stands(&self, cause: Cause) -> bool {
+        self.standing().iter().any(|(other, _)| *other == cause)
+    }
+
+    /// One alarm for each reason: that of the cause that has stood the longest.
+    fn show(&self, standing: &[(Cause, Alarm)]) {
+        let mut shown: Vec<Alarm> = Vec::new();
+        for (_, alarm) in standing {
+            if !shown.iter().any(|other| other.reason == alarm.reason) {
+                shown.push(alarm.clone());
+            }
+        }
+        for reason in [Reason::AuditBroken, Reason::AuditUnanchored, Reason::AuditUnwritable] {
+            let stands = shown.iter().any(|alarm| alarm.reason == reason);
+            self.metrics.audit_alarm(reason, stands);
+        }
+        self.shown.send_if_modified(|before| {
+            let changes = *before != shown;
+            *before = shown;
+            changes
+        });
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Vec<(Cause, Alarm)>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,17 +148,17 @@ impl Audited {
     }
 
     /// Takes note of whether lines can be written. That they could not is a line too.
-    fn judge<T>(&self, written: Result<T, AuditError>) -> Result<T, AuditError> {
+    fn judge<T>(&self, cause: Cause, written: Result<T, AuditError>) -> Result<T, AuditError> {
         match &written {
-            Ok(_) => self.alarms.clear(Reason::AuditUnwritable),
+            Ok(_) => self.alarms.clear(cause),
             Err(error) => {
                 let at = self.clock.now();
-                if !self.alarms.stands(Reason::AuditUnwritable) {
+                if !self.alarms.stands(cause) {
                     let line = Entry::new(at, &self.instance, EntryKind::Chain);
                     self.log().owe(line.note(format!("lines could not be written: {error}")));
                 }
                 let text = format!("{error}; nothing is changed in the world meanwhile");
-                self.alarms.raise(Reason::AuditUnwritable, text, at);
+                self.alarms.raise(cause, text, at);
             }
         }
         written
@@ -119,7 +174,7 @@ impl Audited {
         let before = self.log().head();
         let settled = self.log().settle();
         match settled.is_err() || self.log().head() != before {
-            true => self.judge(settled),
+            true => self.judge(Cause::Writing, settled),
             false => Ok(()),
         }
     }
@@ -129,7 +184,7 @@ impl AuditSink for Audited {
     fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
         let kind = entry.kind;
         let written = self.log().append(entry);
-        let seq = self.judge(written)?;
+        let seq = self.judge(Cause::Writing, written)?;
         self.counted(kind, seq);
         Ok(seq)
     }
@@ -161,6 +216,8 @@ pub(super) struct Duty {
     in_doubt: bool,
     /// Since when the anchor fails.
     failing: Option<(Steady, Timestamp)>,
+    /// Since when the head in Vault cannot be read.
+    unread: Option<(Steady, Timestamp)>,
 }
 
 impl Duty {
@@ -182,7 +239,7 @@ impl Duty {
         // Vault may not have let us at the head.
         let in_doubt = keeper.anchor.anchored().is_none();
         let tried = (!in_doubt).then(|| audited.clock.steady());
-        let duty = Duty { audited, keeper, tried, in_doubt, failing: None };
+        let duty = Duty { audited, keeper, tried, in_doubt, failing: None, unread: None };
         duty.show();
         duty
     }
@@ -233,19 +290,31 @@ impl Duty {
         self.tried = Some(now);
         let examined = self.keeper.examine(&self.audited.log, at).await;
         self.in_doubt = examined.is_err();
+        let alarms = self.audited.alarms.clone();
         match examined {
-            Ok(_) => {}
-            Err(KeepError::Store(error)) => self.anchor_failed(&error),
+            Ok(_) => {
+                self.unread = None;
+                alarms.clear(Cause::Recalling);
+                alarms.clear(Cause::Examining);
+            }
+            Err(KeepError::Store(error)) => {
+                tracing::warn!("the audit chain's head in Vault could not be read: {error}");
+                let (since, began) = *self.unread.get_or_insert((now, at));
+                if lasts(since, now, &error) {
+                    let text = format!("the audit chain cannot be held against Vault: {error}");
+                    alarms.raise(Cause::Recalling, text, began);
+                }
+            }
             Err(error) => {
                 let text = format!("the audit chain cannot be examined: {error}");
-                self.audited.alarms.raise(Reason::AuditUnwritable, text, at);
+                alarms.raise(Cause::Examining, text, at);
             }
         }
     }
 
     async fn anchor(&mut self, now: Steady) {
         let head = self.audited.durable_head();
-        let head = match self.audited.judge(head) {
+        let head = match self.audited.judge(Cause::Syncing, head) {
             Ok(head) => head,
             Err(AuditError::Broken { .. }) => return self.in_doubt = true,
             Err(_) => return,
@@ -256,7 +325,7 @@ impl Duty {
                 let written = self.audited.head().seq.0;
                 let behind = written.saturating_sub(head.seq.0);
                 self.audited.alarms.metrics.audit_unanchored(behind);
-                self.audited.alarms.clear(Reason::AuditUnanchored);
+                self.audited.alarms.clear(Cause::Anchoring);
                 if self.failing.take().is_some() {
                     self.say("anchored again".to_owned());
                 }
@@ -280,10 +349,9 @@ impl Duty {
         if first {
             self.say(format!("the anchor in Vault failed: {}", failure.reason));
         }
-        let lasts = steady.since(since) >= ANCHOR_LATE;
-        if lasts || matches!(error, StoreError::Unreadable { .. }) {
+        if lasts(since, steady, error) {
             let text = format!("the audit chain is not anchored: {error}");
-            self.audited.alarms.raise(Reason::AuditUnanchored, text, began);
+            self.audited.alarms.raise(Cause::Anchoring, text, began);
         }
     }
 
@@ -296,12 +364,12 @@ impl Duty {
     fn show(&self) {
         let Some(anchored) = self.keeper.anchor.anchored() else { return };
         let Some(first) = anchored.alarms().next() else {
-            return self.audited.alarms.clear(Reason::AuditBroken);
+            return self.audited.alarms.clear(Cause::Meddled);
         };
         let more = anchored.alarms().count() - 1;
         let and = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         let text = format!("{}{and}", first.text());
-        self.audited.alarms.raise(Reason::AuditBroken, text, first.at);
+        self.audited.alarms.raise(Cause::Meddled, text, first.at);
     }
 
     async fn acknowledge(&mut self, ask: &Acknowledge) -> Result<Done, Refusal> {
@@ -325,6 +393,40 @@ impl Duty {
     }
 }
 
+/// Whether what Vault answers to the anchor is an alarm by now: it has lasted, or will not pass.
+fn lasts(since: Steady, now: Steady, error: &StoreError) -> bool {
+    now.since(since) >= ANCHOR_LATE || matches!(error, StoreError::Unreadable { .. })
+}
+
 fn refuse(kind: RefusalKind, reason: Reason, text: String) -> Refusal {
     Refusal { kind, reason, possible_at: None, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_stands_until_its_last_cause_is_over() {
+        let at = Timestamp::from_seconds(1_800_000_000);
+        let (alarms, mut shown) = Alarms::new(Metrics::new("test", at));
+        alarms.raise(Cause::Examining, "a file cannot be read".to_owned(), at);
+        shown.mark_unchanged();
+        // A line that can be written says nothing of files that cannot be read.
+        alarms.clear(Cause::Writing);
+        alarms.raise(Cause::Examining, "a file cannot be read".to_owned(), at);
+        assert!(!shown.has_changed().unwrap(), "it neither ends nor begins anew");
+        alarms.raise(Cause::Writing, "no room".to_owned(), at + Span::from_secs(5));
+        let texts = |shown: &watch::Receiver<Vec<Alarm>>| {
+            shown.borrow().iter().map(|alarm| (alarm.reason, alarm.text.clone())).collect()
+        };
+        let expected: Vec<_> = vec![(Reason::AuditUnwritable, "a file cannot be read".to_owned())];
+        let found: Vec<_> = texts(&shown);
+        assert_eq!(found, expected);
+        alarms.clear(Cause::Examining);
+        let found: Vec<_> = texts(&shown);
+        assert_eq!(found, vec![(Reason::AuditUnwritable, "no room".to_owned())]);
+        alarms.clear(Cause::Writing);
+        assert!(shown.borrow().is_empty());
+    }
 }
