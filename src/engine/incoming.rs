@@ -13,10 +13,8 @@ use crate::engine::walk::{Progress, Standing, Task, Walked};
 use crate::model::id::{SecretName, TargetName};
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
-use crate::model::time::{Span, Timestamp};
-use crate::plan::breaker::Went;
+use crate::model::time::Span;
 use crate::plan::{self, Ask};
-use crate::rotation::phase::{Outcome, Phase};
 
 /// How soon a secret is looked at again whose walk has changed nothing and says that there is
 /// something to do at once: nothing goes round hot, whatever two rules make of one record.
@@ -51,7 +49,7 @@ impl Engine {
         } else {
             self.trouble(None);
         }
-        self.note_outcome(&name, &standing, now);
+        self.note_outcome(&name, &standing);
         let Some(entry) = self.ledger.get_mut(&name) else { return };
         entry.turn = Turn::Idle;
         entry.starting = None;
@@ -68,31 +66,16 @@ impl Engine {
         self.changed.insert(name.clone());
         match waiting {
             Some(envelope) => self.dispatch(name, envelope),
+            None if self.forget_nothing(&name) => {}
             None => self.schedule(&name, now, if moved { Span(1) } else { STILL_PAUSE }),
-        }
-    }
-
-    /// Tells the breaker how a routine rotation went.
-    fn note_outcome(&mut self, name: &SecretName, standing: &Standing, now: Timestamp) {
-        let (Standing::Known { stored, .. }, Some(entry)) = (standing, self.ledger.get_mut(name))
-        else {
-            return;
-        };
-        let rotation = &stored.record.rotation;
-        let Phase::Closed { outcome, .. } = &rotation.phase else { return };
-        let news = entry.judged.as_ref() != Some(&rotation.id);
-        entry.judged = Some(rotation.id.clone());
-        if news && rotation.lane == Lane::Routine {
-            self.breaker.note(Went {
-                opened_at: rotation.opened_at,
-                known_at: now,
-                well: *outcome == Outcome::Done,
-            });
         }
     }
 
     pub(super) fn progressed(&mut self, progress: Progress) {
         let Progress { name, stored, durable } = progress;
+        if durable {
+            self.note_opened(&name, &stored);
+        }
         if let Some(entry) = self.ledger.get_mut(&name).filter(|entry| entry.is_busy()) {
             if durable {
                 entry.durable = Some(stored.clone());
@@ -229,7 +212,7 @@ impl Engine {
         let waiting = std::mem::take(&mut entry.commands);
         let asked = match task {
             Task::Command(envelope) => Some(envelope),
-            Task::Start(_) | Task::GoOn | Task::Mark => None,
+            Task::Start(_) | Task::GoOn | Task::LookAgain | Task::Mark => None,
         };
         for envelope in asked.into_iter().chain(waiting) {
             let text = format!("{name}: the secret has left the config");
@@ -241,6 +224,17 @@ impl Engine {
         self.note_marks(name, now);
         self.ledger.count(name);
         self.changed.insert(name.clone());
+        self.forget_nothing(name);
+    }
+
+    /// Takes out what is neither in the config nor in Vault: status would show it for ever.
+    fn forget_nothing(&mut self, name: &SecretName) -> bool {
+        let nothing = self.ledger.get(name).is_some_and(Entry::is_nothing);
+        if nothing {
+            self.ledger.remove(name);
+            self.recognise(name);
+        }
+        nothing
     }
 
     fn lane_of(&self, name: &SecretName) -> Lane {
@@ -270,10 +264,7 @@ impl Engine {
                 && let Some(entry) = self.ledger.get_mut(&name)
             {
                 entry.managed = None;
-                let never_was = matches!(entry.standing, Standing::Absent);
-                if never_was && !entry.is_busy() {
-                    self.ledger.remove(&name);
-                }
+                self.forget_nothing(&name);
                 self.changed.insert(name);
             }
         }

@@ -35,6 +35,10 @@ pub(super) const FAILURES_MAX: usize = 10;
 const RELOAD_PAUSES: [Span; 6] =
     [Span(500), Span(1_000), Span(2_000), Span(5_000), Span(10_000), Span(30_000)];
 
+/// How soon it is looked again whether a value of somebody else's is still where a first version
+/// would go: a person who takes it away does not wait long, and nothing is asked hot.
+const FOREIGN_PAUSE: Span = Span::from_secs(300);
+
 /// Whether a secret is being walked.
 pub(super) enum Turn {
     /// No.
@@ -66,7 +70,7 @@ pub(super) struct Entry {
     pub(super) last_seen: Option<Stored>,
     /// The record as this process last read or wrote it: what it must not fall behind.
     pub(super) durable: Option<Stored>,
-    /// The closed rotation that the breaker was told of last.
+    /// The last rotation of which the breaker was told how it went.
     pub(super) judged: Option<RotationId>,
     /// Whether it is being walked.
     pub(super) turn: Turn,
@@ -84,6 +88,8 @@ pub(super) struct Entry {
     wake: Option<Timestamp>,
     /// The lane in which its rotation counts as on the move.
     moving: Option<Lane>,
+    /// It counts among those that are to be opened.
+    opening: bool,
 }
 
 /// All secrets.
@@ -92,6 +98,8 @@ pub(super) struct Ledger {
     entries: BTreeMap<SecretName, Entry>,
     /// Rotations on the move: routine, emergency.
     moving: (u32, u32),
+    /// Routine rotations that are to be opened and are not in their records yet.
+    opening: u32,
     wakes: BTreeSet<(Timestamp, SecretName)>,
 }
 
@@ -112,6 +120,7 @@ impl Entry {
             reloads: 0,
             wake: None,
             moving: None,
+            opening: false,
         }
     }
 
@@ -126,6 +135,14 @@ impl Entry {
     /// Whether a walk of it is under way, or waits for its place.
     pub(super) fn is_busy(&self) -> bool {
         !matches!(self.turn, Turn::Idle)
+    }
+
+    /// Whether there is nothing of it: neither the config nor any record says that it exists.
+    pub(super) fn is_nothing(&self) -> bool {
+        let was_read = self.last_seen.is_some();
+        let unusable = matches!(self.standing, Standing::Unreadable { .. });
+        let gone = matches!(self.standing, Standing::Absent);
+        self.managed.is_none() && !self.is_busy() && (gone || !(was_read || unusable))
     }
 
     /// Whether an emergency is among the commands that wait for it.
@@ -179,7 +196,8 @@ impl Entry {
                 let row = self.reloads.saturating_sub(1).min(RELOAD_PAUSES.len() - 1);
                 Some(now + RELOAD_PAUSES[row])
             }
-            Standing::Absent | Standing::Unreadable { .. } | Standing::Foreign { .. } => None,
+            Standing::Foreign { .. } => Some(now + FOREIGN_PAUSE),
+            Standing::Absent | Standing::Unreadable { .. } => None,
         }
     }
 }
@@ -218,6 +236,15 @@ impl Ledger {
             *count = count.saturating_add_signed(change);
         }
         entry.moving = now;
+        let opening = entry.starting == Some(Lane::Routine);
+        let change = i32::from(opening) - i32::from(entry.opening);
+        self.opening = self.opening.saturating_add_signed(change);
+        entry.opening = opening;
+    }
+
+    /// Whether a routine rotation is about to be opened.
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening > 0
     }
 
     /// A queued secret whose turn has come, with its lane and what it is to do.

@@ -53,8 +53,6 @@ impl Engine {
             match read {
                 Ok(Some(stored)) => {
                     self.epoch_seen.fetch_max(stored.record.epoch.0, Ordering::Relaxed);
-                    entry.judged = Some(stored.record.rotation.id.clone())
-                        .filter(|_| stored.record.rotation.is_closed());
                     entry.durable = Some(stored.clone());
                     entry.last_seen = Some(stored);
                     // The first walk reads it once more, under our lease.
@@ -73,6 +71,7 @@ impl Engine {
                 }
             }
         }
+        self.recall_outcomes(now);
         for name in self.ledger.names() {
             self.ledger.count(&name);
             self.recognise(&name);

@@ -37,6 +37,7 @@ pub mod scan;
 pub mod snapshot;
 mod sweep;
 mod tags;
+mod verdict;
 mod view;
 mod walk;
 mod world;
@@ -349,7 +350,12 @@ impl Engine {
     fn plan_limits(&self) -> plan::Limits {
         let (routine_moving, emergency_moving) = self.ledger.moving();
         let budget = Budget { routine_moving, emergency_moving, ..self.budget.clone() };
-        plan::Limits { budget, breaker: self.breaker.clone() }
+        let mut breaker = self.breaker.clone();
+        // What is about to be opened may be the trial: there is no second one beside it.
+        if self.ledger.is_opening() {
+            breaker.started(self.world.clock.now());
+        }
+        plan::Limits { budget, breaker }
     }
 
     fn set_out(&mut self, name: &SecretName, start: Option<Start>, now: Timestamp) {
@@ -363,15 +369,13 @@ impl Engine {
             _ => unread,
         };
         match start {
-            Some(start) => {
-                if start.lane == Lane::Routine {
-                    self.breaker.started(now);
-                }
-                self.walk(name, start.lane, Task::Start(start));
-            }
+            Some(start) => self.walk(name, start.lane, Task::Start(start)),
             None if moves => {
                 let lane = entry.lane();
                 self.walk(name, lane, Task::GoOn);
+            }
+            None if matches!(entry.standing, Standing::Foreign { .. }) => {
+                self.walk(name, Lane::Routine, Task::LookAgain);
             }
             None => self.schedule(name, now, Span(1)),
         }

@@ -101,7 +101,9 @@ fn waiting(
             why: text.clone(),
             until: None,
             needs_human: Some(Reason::ForeignValue),
-            remedy: Some(format!("rotord adopt {name} < VALUE, or remove it and restart rotord")),
+            remedy: Some(format!(
+                "rotord adopt {name} < VALUE, or remove it: it is looked at again within minutes"
+            )),
         },
         Standing::Known { .. } if entry.is_busy() => plain("under way"),
         Standing::Known { wait, .. } => known(name, wait, rotation, now),

@@ -52,6 +52,8 @@ pub(super) enum Task {
     Start(Start),
     /// To carry out a command.
     Command(Envelope),
+    /// To see whether what was in the way of a first rotation still is.
+    LookAgain,
     /// To make the marks that the record lacks.
     Mark,
 }
@@ -62,7 +64,7 @@ impl Task {
         match self {
             Task::Start(start) => start.lane == Lane::Emergency,
             Task::Command(envelope) => envelope.command.is_urgent(),
-            Task::GoOn | Task::Mark => false,
+            Task::GoOn | Task::LookAgain | Task::Mark => false,
         }
     }
 
@@ -75,7 +77,7 @@ impl Task {
                 Command::Rotate { .. } => Some(Lane::Routine),
                 _ => None,
             },
-            Task::GoOn | Task::Mark => None,
+            Task::GoOn | Task::LookAgain | Task::Mark => None,
         }
     }
 
@@ -224,6 +226,10 @@ impl Walk {
         };
         let stored = match task {
             Task::GoOn => loaded,
+            Task::LookAgain => match self.foreign().await? {
+                Some(text) if loaded.is_none() => return Ok(Standing::Foreign { text }),
+                _ => loaded,
+            },
             Task::Mark => self.marked(loaded).await?,
             Task::Start(start) => {
                 if loaded.is_none()

@@ -54,8 +54,8 @@ impl Breaker {
         Breaker { rule, went: VecDeque::new(), trial_at: None }
     }
 
-    /// Takes note of how a routine rotation went. After a restart: of the last ones in the
-    /// records, oldest first.
+    /// Takes note of how a routine rotation went, in whatever order it is learned. After a restart:
+    /// of the last ones in the records, oldest first.
     pub fn note(&mut self, went: Went) {
         // One that had begun before things broke proves nothing.
         let trial_went_well = went.well
@@ -64,7 +64,8 @@ impl Breaker {
             self.went.clear();
             self.trial_at = None;
         }
-        self.went.push_back(went);
+        let at = self.went.partition_point(|other| other.known_at <= went.known_at);
+        self.went.insert(at, went);
         while self.went.len() > self.rule.out_of {
             self.went.pop_front();
         }
@@ -73,7 +74,7 @@ impl Breaker {
     /// Takes note that a routine rotation starts.
     pub fn started(&mut self, at: Timestamp) {
         if self.is_tripped() {
-            self.trial_at = Some(at);
+            self.trial_at = self.trial_at.max(Some(at));
         }
     }
 
@@ -172,6 +173,16 @@ mod tests {
         breaker.note(went(150, 170, false));
         assert!(breaker.is_tripped());
         assert_eq!(breaker.shut_until(second(170)), Some(second(270)));
+    }
+
+    #[test]
+    fn what_is_learned_late_counts_from_when_it_was() {
+        let mut breaker = Breaker::new(RULE);
+        for known_at in [40, 10, 30, 20] {
+            breaker.note(went(0, known_at, known_at < 35));
+        }
+        breaker.note(went(0, 50, false));
+        assert!(breaker.is_tripped(), "the oldest went, and it was not one of the failures");
     }
 
     #[test]

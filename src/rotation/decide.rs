@@ -91,7 +91,7 @@ pub fn decide(rotation: &Rotation, now: Timestamp) -> Next {
 }
 
 /// What a person is asked for, if the rotation waits at this moment.
-pub(super) fn asks(rotation: &Rotation, now: Timestamp) -> Option<Reason> {
+pub fn asks(rotation: &Rotation, now: Timestamp) -> Option<Reason> {
     wait(rotation, deadline::due(rotation, now).as_ref(), now).needs_human
 }
 

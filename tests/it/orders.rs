@@ -1,5 +1,5 @@
 //! Orders: what is looked at before one is sent, what is written down before it, and what is told
-//! of it when it has come back.
+//! of it when it has come back, a restart later too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -175,4 +175,42 @@ async fn what_is_counted_is_durable_and_failures_are_counted_by_class() {
     assert!(text.contains(started), "{text}");
     let failed = r#"rotord_effects_total{effect="push",result="ambiguous"} 1"#;
     assert!(text.contains(failed), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotations_that_stand_still_trip_the_breaker_and_a_restart_does_not_forget_it() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.budget.moving_max = 100;
+    let service = Arc::new(Service::default());
+    let plans = plans("key", 5, &service);
+    let shop = Arc::new(bench.open(&plans));
+    shop.rest().await;
+    service.hangs.store(true, Ordering::Relaxed);
+    ask_aside(&shop, &plans);
+    for plan in &plans {
+        shop.until(&plan.name, |view| view.waiting.needs_human.is_some()).await;
+    }
+    pass(Span::from_secs(10)).await;
+    let is_open = |shop: &Shop| shop.snapshots.borrow().health.breaker_open;
+    assert!(is_open(&shop), "five of five need a person, though none is closed");
+    Arc::into_inner(shop).expect("nobody asks any more").close().await;
+
+    let shop = bench.open(&plans);
+    shop.until(&plans[0].name, |view| view.rotation.is_some()).await;
+    pass(Span::from_secs(10)).await;
+    assert!(is_open(&shop), "the records say so");
+    shop.close().await;
+
+    // What went well since is in the records too.
+    service.hangs.store(false, Ordering::Relaxed);
+    let shop = Arc::new(bench.open(&plans));
+    shop.rest().await;
+    ask_aside(&shop, &plans[..1]);
+    shop.until(&plans[0].name, |view| rotation(view).current() == Some(VersionId(3))).await;
+    shop.rest().await;
+    assert!(!is_open(&shop));
+    Arc::into_inner(shop).expect("nobody asks any more").close().await;
+    let shop = bench.open(&plans);
+    shop.rest().await;
+    assert!(!is_open(&shop));
 }

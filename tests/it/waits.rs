@@ -120,3 +120,41 @@ async fn what_somebody_else_put_there_stays_until_a_person_adopts() {
     assert_eq!(shop.view(&plan.name).waiting.needs_human, None);
     assert_eq!(service.newest().map(|(version, _)| version.0), Some(1), "it uses what was adopted");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_takes_away_again_is_in_nobodys_way() {
+    let bench = Bench::new(Duration::ZERO);
+    let service = Arc::new(Service::default());
+    service.foreign.store(true, Ordering::Relaxed);
+    let plan = plan("key", &service);
+    let shop = bench.open(std::slice::from_ref(&plan));
+    let foreign = Some(Reason::ForeignValue);
+    shop.until(&plan.name, |view| view.waiting.needs_human == foreign).await;
+    pass(Span::from_secs(1_000)).await;
+    assert_eq!(shop.view(&plan.name).waiting.needs_human, foreign);
+    assert_eq!(service.pushes.load(Ordering::Relaxed), 0);
+    service.foreign.store(false, Ordering::Relaxed);
+    shop.rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_neither_in_the_config_nor_in_vault_is_not_shown() {
+    let bench = Bench::new(Duration::ZERO);
+    let (service, other) = (Arc::new(Service::default()), Arc::new(Service::default()));
+    service.foreign.store(true, Ordering::Relaxed);
+    let (ghost, stays) = (plan("ghost", &service), plan("stays", &other));
+    let shop = bench.open(&[ghost.clone(), stays.clone()]);
+    let foreign = Some(Reason::ForeignValue);
+    shop.until(&ghost.name, |view| view.waiting.needs_human == foreign).await;
+    shop.until(&stays.name, |view| view.rotation.as_ref().is_some_and(|r| r.is_closed())).await;
+    shop.reload(std::slice::from_ref(&stays)).await;
+    pass(Span::from_secs(10)).await;
+    let names = |shop: &crate::support::workbench::Shop| {
+        shop.snapshots.borrow().secrets.keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&shop), ["stays"]);
+    // What has a record is shown as what it is.
+    shop.reload(std::slice::from_ref(&ghost)).await;
+    shop.until(&stays.name, |view| !view.managed).await;
+    assert_eq!(names(&shop), ["ghost", "stays"]);
+}

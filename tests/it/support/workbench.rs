@@ -384,6 +384,7 @@ pub(crate) struct Bench {
 pub(crate) struct Shop {
     tasks: JoinSet<()>,
     commands: mpsc::Sender<Envelope>,
+    reloads: mpsc::Sender<Vec<Managed>>,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     stop: CancellationToken,
     leads: watch::Sender<Result<Leadership, Reason>>,
@@ -417,7 +418,7 @@ impl Bench {
             watch::channel(Ok(Leadership { epoch: Epoch(1), until, destructive_from }));
         let (leads_as, leader) = watch::channel(None);
         let (commands, commands_in) = mpsc::channel(rotord::engine::command::QUEUE_LEN);
-        let (_, reloads) = mpsc::channel(1);
+        let (reloads_in, reloads) = mpsc::channel(1);
         let engine = Engine::new(Parts {
             store: Arc::new(KvStore::new(self.kv.clone(), "rotord", Arc::clone(&entropy))),
             clock: Arc::clone(&clock),
@@ -446,7 +447,7 @@ impl Bench {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(engine.run(doors));
-        Shop { tasks, commands, snapshots, stop, leads, _leader: leads_as }
+        Shop { tasks, commands, reloads: reloads_in, snapshots, stop, leads, _leader: leads_as }
     }
 }
 
@@ -456,6 +457,11 @@ impl Shop {
         let actor = Actor("bench".to_owned());
         self.commands.send(Envelope { actor, command, reply }).await.unwrap();
         answer.await.unwrap()
+    }
+
+    /// The config has these secrets from now on.
+    pub(crate) async fn reload(&self, plans: &[Plan]) {
+        self.reloads.send(plans.iter().map(Plan::managed).collect()).await.unwrap();
     }
 
     /// The lease is another's from now on.
