@@ -15,14 +15,18 @@
 //! otherwise; 130 if it was interrupted.
 
 mod cast;
+#[path = "../shared/daemon.rs"]
 mod daemon;
 mod leak;
 mod openbao;
 mod play;
+#[path = "../shared/processes.rs"]
 mod processes;
 mod proof;
 mod report;
 mod screen;
+#[path = "../shared/openbao.rs"]
+mod server;
 mod story;
 mod traffic;
 
@@ -52,7 +56,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let screen = Screen::open();
-    let mut house = match House::open() {
+    let mut house = match House::open("rotord-demo-") {
         Ok(house) => house,
         Err(error) => return failed(&screen, &error.to_string()),
     };

@@ -1,5 +1,7 @@
 //! rotord as any program can follow it: HTTP over its socket, as `docs/api.md` describes it.
 
+#![allow(dead_code, reason = "not everybody who follows rotord asks it everything")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +51,24 @@ impl Daemon {
         Ok(Some(detail).filter(|detail| detail.incident.state == "done"))
     }
 
+    /// Asks for a rotation. A refusal is an answer, too: false.
+    pub(crate) async fn rotate(&self, secret: &str, reason: &str) -> Fallible<bool> {
+        let url = format!("http://rotord/v1/secrets/{secret}/rotate?reason={reason}");
+        Ok(self.http.post(url).send().await?.status().is_success())
+    }
+
+    /// Gives one of the answers to a secret that stands still, such as `retry`. False if it was
+    /// refused.
+    pub(crate) async fn resolve(&self, secret: &str, how: &str) -> Fallible<bool> {
+        let url = format!("http://rotord/v1/secrets/{secret}/resolve?how={how}");
+        Ok(self.http.post(url).send().await?.status().is_success())
+    }
+
+    /// Whether it leads.
+    pub(crate) async fn leads(&self, secret: &str) -> Fallible<bool> {
+        Ok(self.detail(secret, None).await?.is_none_or(|detail| detail.daemon.leader))
+    }
+
     /// Everything about one secret, as soon as there is something newer; None while rotord does
     /// not know it yet.
     pub(crate) async fn detail(
@@ -60,7 +80,8 @@ impl Daemon {
         let url = format!("http://rotord/v1/status/{secret}{newer}");
         let answer = self.http.get(url).send().await?;
         match answer.status() {
-            StatusCode::NOT_FOUND => Ok(None),
+            // Not read yet, or not there yet.
+            StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE => Ok(None),
             _ => Ok(Some(answer.error_for_status()?.json().await?)),
         }
     }

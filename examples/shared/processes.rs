@@ -1,7 +1,9 @@
-//! The programs of the demo: started on free ports, with their logs in one directory, and gone at
-//! the end, however the end comes.
+//! Programs started side by side: on free ports, with their logs in one directory, and gone at the
+//! end, however the end comes.
 //!
 //! Decides how a program lives and dies here. Must not know what any of them is for.
+
+#![allow(dead_code, reason = "not everybody who starts programs kills them as well")]
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -28,18 +30,21 @@ const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Kills whom it was told of as soon as nobody holds the other end of its standard input: also
-/// when the demo itself was killed, and could do nothing about it.
+/// when whoever started them was killed, and could do nothing about it.
 const JANITOR: &str = r#"
 trap '' HUP INT TERM
 while read -r pid; do
     [ "$pid" = end ] && exit
-    pids="$pids $pid"
+    case $pid in
+        -*) pids=$(printf '%s\n' $pids | grep -vx "${pid#-}") ;;
+        *) pids="$pids $pid" ;;
+    esac
 done
-[ -z "$pids" ] || kill -9 $pids
+[ -z "$pids" ] || kill -9 $pids 2>/dev/null
 rm -rf "$1"
 "#;
 
-/// Everything that the demo has put on this machine.
+/// Everything that was put on this machine: programs, and one directory.
 pub(crate) struct House {
     dir: TempDir,
     janitor: process::Child,
@@ -54,9 +59,9 @@ pub(crate) struct Program {
 }
 
 impl House {
-    /// An empty one.
-    pub(crate) fn open() -> io::Result<House> {
-        let dir = TempDir::with_prefix("rotord-demo-")?;
+    /// An empty one; its directory's name begins like this.
+    pub(crate) fn open(prefix: &str) -> io::Result<House> {
+        let dir = TempDir::with_prefix(prefix)?;
         let janitor = process::Command::new("sh")
             .args([OsStr::new("-c"), OsStr::new(JANITOR), OsStr::new("sh"), dir.path().as_ref()])
             .stdin(Stdio::piped())
@@ -66,7 +71,7 @@ impl House {
         Ok(House { dir, janitor, running: Vec::new() })
     }
 
-    /// The directory of all files of the demo.
+    /// A file of the one directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -146,10 +151,8 @@ impl House {
 
     /// Asks a program to stop, and answers how it ended and the last line that it printed.
     pub(crate) async fn stop(&mut self, name: &str) -> Fallible<(ExitStatus, Option<String>)> {
+        self.signal(name, Signal::TERM)?;
         let program = self.program(name)?;
-        let pid = program.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let pid = pid.ok_or_else(|| format!("{name} has ended already"))?;
-        kill_process(pid, Signal::TERM)?;
         let ended = timeout(STOPS_WITHIN, async {
             let mut last = None;
             while let Some(line) = program.lines.next_line().await? {
@@ -158,6 +161,37 @@ impl House {
             Ok::<_, io::Error>((program.child.wait().await?, last))
         });
         Ok(ended.await.map_err(|_| format!("{name} does not stop"))??)
+    }
+
+    /// The process id of a running program.
+    pub(crate) fn pid(&self, name: &str) -> Fallible<Pid> {
+        let program = self.running.iter().find(|program| program.name == name);
+        let id = program.and_then(|program| program.child.id());
+        let pid = id.and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(pid.ok_or_else(|| format!("{name} does not run"))?)
+    }
+
+    /// Sends a signal to a running program.
+    pub(crate) fn signal(&self, name: &str, signal: Signal) -> Fallible<()> {
+        Ok(kill_process(self.pid(name)?, signal)?)
+    }
+
+    /// `kill -9`, as a crash would come. It can be started again under the same name.
+    pub(crate) async fn kill(&mut self, name: &str) -> Fallible<()> {
+        let place = self.running.iter().position(|program| program.name == name);
+        let mut program = self.running.remove(place.ok_or_else(|| format!("no {name}"))?);
+        let pid = program.child.id();
+        program.child.kill().await?;
+        // Its number may be somebody else's from now on.
+        if let (Some(pid), Some(janitor)) = (pid, &mut self.janitor.stdin) {
+            writeln!(janitor, "-{pid}")?;
+        }
+        Ok(())
+    }
+
+    /// Whether a program has ended by itself.
+    pub(crate) fn has_ended(&mut self, name: &str) -> Fallible<bool> {
+        Ok(self.program(name)?.child.try_wait()?.is_some())
     }
 
     /// Ends everything that still runs. The files stay if they are wanted: where they are.
@@ -197,6 +231,6 @@ pub(crate) fn sibling(name: &str) -> Fallible<PathBuf> {
     };
     match fs::exists(&place)? {
         true => Ok(place),
-        false => Err(format!("{} is not there: `make demo` builds it", place.display()).into()),
+        false => Err(format!("no {}: cargo build --bins --examples", place.display()).into()),
     }
 }
