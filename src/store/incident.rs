@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::incident::record::{Incident, SCHEMA, parse_id};
 use crate::model::id::{IncidentId, WriteId};
 use crate::model::time::Entropy;
-use crate::store::{Revision, StoreError};
+use crate::store::{Revision, StoreError, folded};
 use crate::vault::document::Document;
 use crate::vault::error::VaultError;
 use crate::vault::{Kv, KvPath};
@@ -115,7 +115,7 @@ impl KvIncidents {
             }
         };
         let shape: Shape =
-            read.document.decode().map_err(|error| StoreError::unreadable(at, error))?;
+            folded::decode(&read.document).map_err(|error| StoreError::unreadable(at, error))?;
         match Revision(read.version) {
             revision if shape.write_id == *mine => Ok(Some(revision)),
             revision if revision == over => Ok(None),
@@ -220,7 +220,7 @@ fn place(id: &IncidentId) -> String {
 
 fn encode(at: &impl std::fmt::Display, incident: &Incident) -> Result<Document, StoreError> {
     let refused = |what: String| VaultError::Refused { path: at.to_string(), what };
-    let document = Document::encode(incident).map_err(|error| refused(error.to_string()))?;
+    let document = folded::encode(incident).map_err(|error| refused(error.to_string()))?;
     match document.expose().len() {
         bytes if bytes > INCIDENT_BYTES_MAX => Err(refused(format!(
             "it has {bytes} bytes, at most {INCIDENT_BYTES_MAX} are allowed, and was not sent"
@@ -231,13 +231,14 @@ fn encode(at: &impl std::fmt::Display, incident: &Incident) -> Result<Document, 
 }
 
 fn decode(at: &KvPath, id: &IncidentId, document: &Document) -> Result<Incident, StoreError> {
-    let shape: Shape = document.decode().map_err(|error| StoreError::unreadable(at, error))?;
+    let shape: Shape =
+        folded::decode(document).map_err(|error| StoreError::unreadable(at, error))?;
     if shape.schema > SCHEMA {
         let what = format!("a newer rotord wrote it (schema {})", shape.schema);
         return Err(StoreError::unreadable(at, what));
     }
     let incident: Incident =
-        document.decode().map_err(|error| StoreError::unreadable(at, error))?;
+        folded::decode(document).map_err(|error| StoreError::unreadable(at, error))?;
     if incident.id != *id {
         return Err(StoreError::unreadable(at, "it is another incident"));
     }

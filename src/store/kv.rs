@@ -15,7 +15,7 @@ use crate::model::id::{Epoch, SecretName, VersionId, WriteId};
 use crate::model::material::SecretBytes;
 use crate::model::time::Entropy;
 use crate::store::record::{Record, RecordFault, WentBack};
-use crate::store::{Placed, Revision, Saved, Store, StoreError, Stored, saved};
+use crate::store::{Placed, Revision, Saved, Store, StoreError, Stored, folded, saved};
 use crate::vault::document::Document;
 use crate::vault::error::VaultError;
 use crate::vault::{Kv, KvPath, Read};
@@ -151,7 +151,7 @@ impl KvStore {
         };
         let revision = Revision(read.version);
         let mark: Mark =
-            read.document.decode().map_err(|error| StoreError::unreadable(&at, error))?;
+            folded::decode(&read.document).map_err(|error| StoreError::unreadable(&at, error))?;
         if mark.write_id == *mine {
             return Ok(Settled::Mine(revision));
         }

@@ -3,6 +3,7 @@
 //! means.
 
 pub mod audit;
+pub mod folded;
 pub mod incident;
 pub mod instance;
 pub mod kv;

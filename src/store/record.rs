@@ -14,8 +14,8 @@ use crate::model::time::Timestamp;
 use crate::model::version::Stage;
 use crate::rotation::phase::{Outcome, Phase};
 use crate::rotation::{ACCEPTED_MAX, Forced, Rotation, TOMBSTONES_MAX, TargetState, Trigger};
-use crate::store::StoreError;
 use crate::store::recognition::{MARKS_MAX, PLACES_MAX, REMEMBERED_MAX, Recognition};
+use crate::store::{StoreError, folded};
 use crate::vault::document::Document;
 
 /// The schema this program writes. A record with a newer one is left alone.
@@ -24,7 +24,7 @@ pub const SCHEMA: u32 = 1;
 /// Closed rotations that stay in the record.
 pub const HISTORY_MAX: usize = 10;
 
-/// Largest record in bytes of JSON: Raft storage refuses entries of 1 MiB, and Vault's own
+/// Largest record in bytes, folded: Raft storage refuses entries of 1 MiB, and Vault's own
 /// envelope and escaping need their part of that.
 pub const RECORD_BYTES_MAX: usize = 512 * 1024;
 
@@ -218,14 +218,16 @@ impl Record {
         document: &Document,
     ) -> Result<Record, StoreError> {
         let unreadable = |what: String| StoreError::Unreadable { place: place.to_owned(), what };
-        let shape: Shape = document.decode().map_err(|error| unreadable(error.to_string()))?;
+        let shape: Shape =
+            folded::decode(document).map_err(|error| unreadable(error.to_string()))?;
         if shape.schema > SCHEMA {
             return Err(unreadable(format!(
                 "a newer rotord wrote it (schema {}, this one knows {SCHEMA}): upgrade this one",
                 shape.schema
             )));
         }
-        let record: Record = document.decode().map_err(|error| unreadable(error.to_string()))?;
+        let record: Record =
+            folded::decode(document).map_err(|error| unreadable(error.to_string()))?;
         if record.name != *name {
             return Err(unreadable(RecordFault::Name { found: record.name }.to_string()));
         }
@@ -239,7 +241,7 @@ impl Record {
     /// [`RecordFault::TooLarge`], or the rule that it breaks.
     pub fn encode(&self) -> Result<Document, RecordFault> {
         self.check()?;
-        let document = Document::encode(self).map_err(|_| RecordFault::Unwritable)?;
+        let document = folded::encode(self).map_err(|_| RecordFault::Unwritable)?;
         match document.expose().len() {
             bytes if bytes > RECORD_BYTES_MAX => Err(RecordFault::TooLarge(bytes)),
             _ => Ok(document),

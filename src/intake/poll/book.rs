@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::id::{SecretName, SourceName, VersionId};
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
-use crate::vault::document::Document;
+use crate::store::{StoreError, folded};
 use crate::vault::error::VaultError;
 use crate::vault::{Kv, KvPath};
 
@@ -92,8 +91,8 @@ impl Shelf {
             read => read?,
         };
         let Some(read) = read else { return Ok(None) };
-        let book: Book =
-            read.document.decode().map_err(|error| StoreError::unreadable(&self.at, error))?;
+        let book: Book = folded::decode(&read.document)
+            .map_err(|error| StoreError::unreadable(&self.at, error))?;
         if book.schema != SCHEMA {
             let what = format!("its schema is {}, this program knows {SCHEMA}", book.schema);
             return Err(StoreError::unreadable(&self.at, what));
@@ -107,7 +106,7 @@ impl Shelf {
     /// [`StoreError`]. After any error the book must be read again: the write may have been done.
     pub async fn save(&self, book: &Book, over: u64) -> Result<u64, StoreError> {
         let document =
-            Document::encode(book).map_err(|error| StoreError::unreadable(&self.at, error))?;
+            folded::encode(book).map_err(|error| StoreError::unreadable(&self.at, error))?;
         Ok(self.kv.write(&self.at, &document, over).await?)
     }
 }

@@ -23,7 +23,21 @@ pub(crate) async fn all(kv: &dyn Kv, mount: &str) {
     metadata_tells_versions_and_fates(kv, mount).await;
     a_missing_mount_is_not_an_empty_one(kv).await;
     odd_names_and_texts_survive(kv, mount).await;
+    a_document_of_very_many_parts_is_refused(kv, mount).await;
     paths_that_would_be_sent_as_others_are_refused(kv, mount).await;
+}
+
+/// Why records lie there as one text.
+async fn a_document_of_very_many_parts_is_refused(kv: &dyn Kv, mount: &str) {
+    let many = |parts: usize| vec!["part"; parts];
+    let at = at(mount, "many");
+    let refused = kv.write(&at, &document(json!({ "parts": many(1_000) })), 0).await;
+    assert!(matches!(refused, Err(VaultError::Refused { .. })), "{refused:?}");
+    assert!(kv.read(&at).await.unwrap().is_none(), "it was written all the same");
+    assert_eq!(kv.write(&at, &document(json!({ "parts": many(900) })), 0).await.unwrap(), 1);
+    let text = json!({ "json": json!(many(50_000)).to_string() });
+    assert_eq!(kv.write(&at, &document(text.clone()), 1).await.unwrap(), 2);
+    assert_eq!(content(kv, &at).await, (2, text));
 }
 
 async fn a_first_write_needs_cas_zero(kv: &dyn Kv, mount: &str) {
