@@ -2,6 +2,8 @@
 #
 #   make demo      rotations in front of your eyes, on a real OpenBao with live traffic
 #   make test      everything CI checks
+#   make matrix    every fault at every request of a rotation, a million signed requests; half an hour
+#                  ONLY=part-of-a-name RUNS=3 BINARY=target/ci/rotord
 #   make check     what is checked before a release on top of that: docs, dependencies
 #   make install   DESTDIR= PREFIX=/usr/local
 
@@ -10,7 +12,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := test
-.PHONY: demo test check install release tools lint deny
+.PHONY: demo matrix test check install release tools lint deny
 
 BEGIN := $(shell date +%s)
 CARGO ?= cargo
@@ -23,10 +25,18 @@ BAO_STAMP := .tools/bao/.installed-$(OPENBAO)
 DESTDIR ?=
 PREFIX ?= /usr/local
 BINARY ?=
+ONLY ?=
+RUNS ?= 3
 
 demo: $(BAO_STAMP)
 	$(CARGO) build $(PROFILE) --bins --examples
 	$(CARGO) run --quiet $(PROFILE) --example demo
+
+# The binary that people install, or the one that BINARY= names.
+matrix: $(BAO_STAMP) $(if $(BINARY),,release)
+	$(CARGO) build $(PROFILE) --example matrix
+	target/ci/examples/matrix --rotord "$(or $(BINARY),target/release/rotord)" \
+		--only "$(ONLY)" --runs $(RUNS) --json target/matrix.json
 
 # `--no-fail-fast`: one run names everything that is broken. The totals are read from cargo's own
 # lines; a run in which nothing ran is a failure. The simulator keeps every core busy and goes last,

@@ -9,6 +9,7 @@ mod incidents;
 mod issuers;
 mod kill;
 mod leaks;
+mod matrix;
 mod operate;
 pub(crate) mod places;
 pub(crate) mod services;
