@@ -10,11 +10,12 @@ use crate::config::Commons;
 use crate::config::problem::Place;
 use crate::config::reader::Section;
 use crate::config::secret::{Draft, SecretConfig};
+use crate::config::target::TargetConfig;
 use crate::driver::registry::{ChannelSpec, TargetSpec};
 use crate::incident::scope;
-use crate::model::id::SecretName;
+use crate::model::id::{SecretName, TargetName};
 use crate::model::policy::{Kind, OnLeak};
-use crate::model::target::{Role, TargetTerms};
+use crate::model::target::{Recovery, Role, TargetTerms};
 use crate::model::time::{Span, Timestamp};
 use crate::plan::schedule::Schedule;
 use crate::rotation::{Terms, route};
@@ -44,6 +45,7 @@ pub(super) fn secret(s: &Section<'_>, draft: &Draft, commons: &Commons<'_>) {
     let SecretConfig { kind, policy, .. } = &draft.config;
     let terms = Terms { kind: *kind, capabilities, policy: policy.clone() };
     sides(s, draft, &terms);
+    carried(s, draft, commons);
     cutover(s, draft, &terms);
     let arithmetic = Arithmetic { s, draft, terms: &terms, commons };
     arithmetic.overlap();
@@ -87,6 +89,63 @@ fn sides(s: &Section<'_>, draft: &Draft, terms: &Terms) {
             "no target signs: nothing would show that the new version is in use",
             "add a target with role = \"signer\" (or \"both\")",
         );
+    }
+}
+
+/// A target that is pushed to over a channel which this very secret signs cannot be told of its
+/// successor that way once the key leaked: the config says in peace time what happens then.
+fn carried(s: &Section<'_>, draft: &Draft, commons: &Commons<'_>) {
+    let secret = &draft.config;
+    let own = ChannelSpec::Managed(secret.name.clone());
+    for (name, target) in &secret.targets {
+        let TargetSpec::Http(spec) = &target.spec else { continue };
+        let carries_itself = commons.channels.get(&spec.channel) == Some(&Some(own.clone()));
+        let at = |key: &str| format!("targets.{name}.{key}");
+        match (&target.terms.recovery, carries_itself) {
+            (None, true) => s.problem(
+                &at("channel"),
+                "this channel is signed with the very secret that it would carry: once the key \
+                 leaked, its successor must not go over it",
+                "add `recovery` with the name of another target of this secret that ends at the \
+                 same service, or `recovery = \"needs_human\"`",
+            ),
+            (Some(_), false) => s.problem(
+                &at("recovery"),
+                "there is nothing to recover from: another secret signs this channel",
+                "take `recovery` away",
+            ),
+            (Some(Recovery::Over(other)), true) => {
+                if let Some(what) = cannot_recover(secret, target, other, &own, commons) {
+                    let remedy = "name a target of this secret that ends at the same service and \
+                                  is reached another way, or write \"needs_human\"";
+                    s.problem(&at("recovery"), what, remedy);
+                }
+            }
+            (Some(Recovery::ByHand), true) | (None, false) => {}
+        }
+    }
+}
+
+/// Why the other target could not bring the same to the same service.
+fn cannot_recover(
+    secret: &SecretConfig,
+    target: &TargetConfig,
+    other: &TargetName,
+    own: &ChannelSpec,
+    commons: &Commons<'_>,
+) -> Option<String> {
+    let Some(found) = secret.targets.get(other) else {
+        return Some(format!("this secret has no target {other}"));
+    };
+    match &found.spec {
+        TargetSpec::Channel(_) => Some(format!("{other} is rotord itself")),
+        TargetSpec::Http(spec) if commons.channels.get(&spec.channel)?.as_ref() == Some(own) => {
+            Some(format!("{other} is pushed to over a channel that the same secret signs"))
+        }
+        _ if target.terms.role.verifies() && !found.terms.role.verifies() => Some(format!(
+            "{other} is told of a new version too late: it is no verifier, and this target is"
+        )),
+        _ => None,
     }
 }
 

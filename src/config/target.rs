@@ -16,7 +16,7 @@ use crate::driver::target::vault_kv::acks::Acks;
 use crate::driver::target::vault_kv::{Fields, Settings};
 use crate::model::id::{NameError, SecretName};
 use crate::model::policy::Kind;
-use crate::model::target::{Level, Role, TargetTerms};
+use crate::model::target::{Level, Recovery, Role, TargetTerms};
 use crate::model::time::Span;
 use crate::vault::KvPath;
 
@@ -34,6 +34,8 @@ const OBSERVE_EVERY_DEFAULT: Span = Span::from_secs(300);
 const TIMEOUT_DEFAULT: Span = Span::from_secs(5);
 const TIMEOUT_MIN: Span = Span(100);
 const TIMEOUT_MAX: Span = Span::from_secs(7);
+/// In place of a target's name: a person brings the new key.
+const NEEDS_HUMAN: &str = "needs_human";
 
 /// A target of one secret as the config has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +111,10 @@ pub(super) fn read(
         .map_or(Some(OBSERVE_EVERY_DEFAULT), |e| e.span(OBSERVE_EVERY_MIN, OBSERVE_EVERY_MAX));
     let unattested = s.get("retire_unattested").and_then(Entry::flag).unwrap_or(false);
     let needs = needs(s, chosen, unattested);
+    let recovery = match chosen {
+        Type::Http => s.get("recovery").and_then(recovery),
+        Type::VaultKv | Type::Channel => None,
+    };
     let (spec, keeps_history) = match chosen {
         Type::VaultKv => {
             let purge = s.get("purge_history").map_or(Some(true), Entry::flag);
@@ -125,6 +131,7 @@ pub(super) fn read(
         keeps_history,
         observe_every: Some(observe_every?),
         place: Some(spec.place()),
+        recovery,
     };
     Some(TargetConfig { terms, retry_horizon: retry_horizon?, spec })
 }
@@ -155,6 +162,7 @@ fn own_channel(
         keeps_history: false,
         observe_every: Some(OBSERVE_EVERY_MIN),
         place: Some(spec.place()),
+        recovery: None,
     };
     Some(TargetConfig { terms, retry_horizon: Span::ZERO, spec })
 }
@@ -391,6 +399,14 @@ fn instance_urls(entry: Entry<'_>, allow_http: bool) -> Option<BTreeMap<String, 
         .filter_map(|(name, entry)| Some((name.to_owned(), place::url(entry, allow_http)?)))
         .collect();
     (urls.len() == count).then_some(urls)
+}
+
+/// The word for a person, or the name of a target.
+fn recovery(entry: Entry<'_>) -> Option<Recovery> {
+    match entry.clone().text()? {
+        NEEDS_HUMAN => Some(Recovery::ByHand),
+        _ => entry.parsed("write the name of a target of this secret").map(Recovery::Over),
+    }
 }
 
 fn channel_named(entry: Entry<'_>, commons: &Commons<'_>) -> Option<String> {

@@ -429,6 +429,7 @@ mod tests {
             keeps_history: false,
             observe_every: None,
             place: None,
+            recovery: None,
         };
         let (kind, capabilities) = (Kind::WebhookHmac, Capabilities::local());
         let rotation = Rotation::first(Opening {

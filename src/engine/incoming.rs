@@ -89,13 +89,15 @@ impl Engine {
         }
     }
 
-    /// Takes what is durable of a secret into the index that reports are looked up in.
+    /// Takes what is durable of a secret into the index that reports are looked up in, and to those
+    /// who use it within this process.
     pub(super) fn recognise(&self, name: &SecretName) {
         let recogniser = &self.world.recogniser;
         let entry = self.ledger.get(name);
         match entry.and_then(|entry| Some((entry, entry.durable.as_ref()?))) {
             Some((Entry { standing: Standing::Absent, .. }, _)) | None => recogniser.remove(name),
             Some((entry, stored)) => {
+                entry.managed.iter().for_each(|managed| managed.warn(&stored.record.rotation));
                 let targets = entry.managed.iter().flat_map(|managed| &managed.targets);
                 let document = |(name, target): (&TargetName, &ManagedTarget)| {
                     Some((name.clone(), target.driver.document()?.path))

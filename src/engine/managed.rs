@@ -1,16 +1,17 @@
 //! One configured secret as the engine needs it: what was decided, and the drivers that act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use crate::driver::issuer::Issuer;
 use crate::driver::target::Target;
-use crate::model::id::{SecretName, TargetName};
+use crate::model::id::{SecretName, TargetName, VersionId};
 use crate::model::target::TargetTerms;
+use crate::model::version::{Stage, Version};
 use crate::plan::cadence::Cadence;
 use crate::plan::facts::Initial;
-use crate::rotation::Terms;
+use crate::rotation::{Rotation, Terms};
 
 /// A secret that the config names.
 pub struct Managed {
@@ -56,5 +57,13 @@ impl Managed {
     /// The targets as a rotation is opened with them.
     pub fn target_terms(&self) -> BTreeMap<TargetName, TargetTerms> {
         self.targets.iter().map(|(name, target)| (name.clone(), target.terms.clone())).collect()
+    }
+
+    /// Tells those who use the secret within this process which of its versions leaked.
+    pub(super) fn warn(&self, rotation: &Rotation) {
+        let alive = |version: &Version| version.taint.is_some() && version.stage != Stage::Revoked;
+        let leaked = rotation.versions.iter().filter(|(_, version)| alive(version));
+        let leaked: BTreeSet<VersionId> = leaked.map(|(id, _)| *id).collect();
+        self.targets.values().for_each(|target| target.driver.distrust(&leaked));
     }
 }

@@ -16,7 +16,7 @@ use crate::plan;
 use crate::plan::facts::Initial;
 use crate::rotation::decide::{Wait, Why};
 use crate::rotation::phase::{Phase, Staging};
-use crate::rotation::{Rotation, evidence};
+use crate::rotation::{Rotation, carried, evidence};
 
 /// One secret as readers see it.
 pub(super) fn secret(
@@ -196,6 +196,7 @@ fn remedy(name: &SecretName, reason: Reason, rotation: Option<&Rotation>) -> Str
             let target = removed.map_or("TARGET", |(target, _)| target.as_str());
             format!("rotord resolve {name} waive {target}")
         }
+        Reason::ChannelLeaked => channel_leaked(name, rotation),
         Reason::PossibleOrphan
             if rotation.is_some_and(|r| r.terms.capabilities.on_lost == OnLost::Manual) =>
         {
@@ -216,6 +217,21 @@ fn remedy(name: &SecretName, reason: Reason, rotation: Option<&Rotation>) -> Str
              rotation up: rotord resolve {name} abandon"
         ),
         _ => format!("mend the cause, then: rotord resolve {name} retry"),
+    }
+}
+
+/// The new key must not go over the channel that leaked, so a person brings it to the service; or
+/// it is another secret's push that waits, and the channel's own secret says what is in its way.
+fn channel_leaked(name: &SecretName, rotation: Option<&Rotation>) -> String {
+    match rotation.and_then(|r| Some((carried::needs_hand(r)?, r.newest()?))) {
+        Some((target, version)) => format!(
+            "give {version} to the service yourself (its value is in Vault, in material/{name}/{} \
+             of rotord's own mount), then: rotord resolve {name} waive {target}",
+            version.0
+        ),
+        None => format!(
+            "see to it that the key of the channel is replaced, then: rotord resolve {name} retry"
+        ),
     }
 }
 
@@ -251,6 +267,7 @@ mod tests {
             keeps_history: false,
             observe_every: Some(hours(1)),
             place: None,
+            recovery: None,
         };
         let (kind, capabilities) = (Kind::WebhookHmac, Capabilities::local());
         let mut rotation = Rotation::first(Opening {

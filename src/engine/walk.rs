@@ -224,6 +224,9 @@ impl Walk {
                 }
             },
         };
+        if let Some(loaded) = &loaded {
+            self.managed.warn(&loaded.record.rotation);
+        }
         let stored = match task {
             Task::GoOn => loaded,
             Task::LookAgain => match self.foreign().await? {
@@ -318,6 +321,7 @@ impl Walk {
         let what = event.what.name();
         let at = event.at;
         let noteworthy = noteworthy(&event.what);
+        let leaked = matches!(event.what, Happening::Tainted { .. });
         let after = apply(before.clone(), event).map_err(|illegal| {
             tracing::error!(secret = %name, rotation = %before.id, "{illegal}");
             Broken::Defect(format!("a defect: {illegal}; please report it"))
@@ -336,6 +340,9 @@ impl Walk {
         }
         self.untold.lines.extend(noteworthy);
         self.dirty |= !only_refreshes(before, &after);
+        if leaked {
+            self.managed.warn(&after);
+        }
         stored.record.rotation = after;
         Ok(())
     }

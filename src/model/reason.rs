@@ -105,6 +105,8 @@ reasons! {
     NotYetApplied => "not_yet_applied",
     /// Not every instance of the target has answered.
     InstancesMissing => "instances_missing",
+    /// The key that signs the push leaked, or there is none: nothing new goes over its channel.
+    ChannelLeaked => "channel_leaked",
     /// A target of the rotation is no longer in the config; waive it by name.
     TargetRemoved => "target_removed",
     /// A hold keeps an exposed version alive past its deadline.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::id::{Generation, VersionId};
+use crate::model::id::{Generation, TargetName, VersionId};
 use crate::model::time::{Span, Timestamp};
 
 /// What a target does with a secret.
@@ -112,6 +112,21 @@ pub struct TargetTerms {
     /// of another. Absent in records of programs that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// Present if the target is pushed to over a channel that this very secret signs: what happens
+    /// while the version in use may not carry another one. Not frozen: it goes with the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// How a new version of a channel's key comes to a target that is reached over that channel, once
+/// the key in use leaked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// Over this target of the same secret, which ends at the same service.
+    Over(TargetName),
+    /// By a person.
+    ByHand,
 }
 
 /// An observation that became part of the record.

@@ -18,7 +18,7 @@ use crate::rotation::event::{Event, Happening};
 use crate::rotation::evidence::{self, clear, is_fresh, is_reached, is_settled};
 use crate::rotation::phase::{Phase, Remains, Staging};
 use crate::rotation::retry::ATTEMPTS_BEFORE_HUMAN;
-use crate::rotation::{Leaving, Rotation, TargetState, route};
+use crate::rotation::{Leaving, Rotation, TargetState, carried, route};
 
 /// The answer of [`decide`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,15 +198,19 @@ fn may_go(rotation: &Rotation, now: Timestamp) -> Vec<VersionId> {
 }
 
 fn all_settled(rotation: &Rotation, now: Timestamp, counts: impl Fn(&TargetState) -> bool) -> bool {
+    let settled = |target: &TargetState| is_settled(target, now);
     rotation
         .bound_targets()
         .filter(|(_, target)| counts(target))
-        .all(|(_, target)| !target.removed && is_settled(target, now))
+        .all(|(_, target)| !target.removed && carried::passes(rotation, target, settled))
 }
 
 fn all_reached(rotation: &Rotation) -> bool {
-    let reached = |target: &TargetState| is_untold(target) || is_reached(target);
-    rotation.bound_targets().all(|(_, target)| !target.removed && reached(target))
+    rotation.bound_targets().all(|(_, target)| !target.removed && is_owed_nothing(target))
+}
+
+fn is_owed_nothing(target: &TargetState) -> bool {
+    is_untold(target) || is_reached(target)
 }
 
 /// Whether the target was never told anything, and so can be owed nothing.
@@ -228,7 +232,8 @@ fn is_taken_back(rotation: &Rotation) -> bool {
     // A history is purged of all at once, so what must wait keeps the others waiting.
     let purged =
         |target: &TargetState| target.to_purge.is_empty() || target.to_purge.iter().any(waits);
-    gone && rotation.bound_targets().all(|(_, target)| purged(target)) && all_reached(rotation)
+    let back = |t: &TargetState| !t.removed && carried::passes(rotation, t, is_owed_nothing);
+    gone && rotation.bound_targets().all(|(_, target)| purged(target) && back(target))
 }
 
 // ---------------------------------------------------------------- 4: what to do
@@ -371,7 +376,7 @@ fn target_effects(rotation: &Rotation, due: Option<&Deadline>, now: Timestamp) -
             }
         } else if awaits_confirmation(target) {
             effects.push(Effect::Observe { target: target_name });
-        } else {
+        } else if !carried::is_cut_off(rotation, target) {
             effects.push(Effect::Push { target: target_name });
         }
     }
@@ -465,6 +470,7 @@ fn first_complaint(rotation: &Rotation) -> Option<Reason> {
         .trouble
         .needs_human()
         .or(left_out)
+        .or_else(|| carried::complaint(rotation))
         .or_else(|| leaving.find_map(|(_, leaving)| leaving.trouble.needs_human()))
         .or_else(|| targets.find_map(|(_, target)| target.trouble.needs_human()))
 }

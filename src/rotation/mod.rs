@@ -25,6 +25,7 @@
 //! `evidence`, `deadline` and `retry` are the rules they call.
 
 pub mod apply;
+pub mod carried;
 pub mod deadline;
 pub mod decide;
 pub mod effect;
@@ -280,6 +281,12 @@ impl Rotation {
     /// The version that is being brought in: pending, and not on its way out again.
     pub fn incoming(&self) -> Option<VersionId> {
         self.phase.incoming()
+    }
+
+    /// The newest version whose value there is.
+    pub fn newest(&self) -> Option<VersionId> {
+        let kept = |version: &Version| version.stage != Stage::Revoked;
+        self.versions.iter().rev().find(|(_, version)| kept(version)).map(|(id, _)| *id)
     }
 
     /// The versions at a stage, oldest first.

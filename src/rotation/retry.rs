@@ -29,6 +29,10 @@ const EMERGENCY: [Span; 6] =
 /// A refusal is not cured by asking again, but people mend things: look again at this pace.
 const AFTER_REFUSAL: Span = Span(60_000);
 
+/// What waits for the channel's key to be replaced costs nothing to look at, and should go on soon
+/// after: the ladder ends here.
+const FOR_A_CHANNEL: Span = Span(60_000);
+
 /// Failures in a row after which a person is told: about two minutes of trying.
 pub const ATTEMPTS_BEFORE_HUMAN: u32 = 6;
 
@@ -92,6 +96,7 @@ fn pause(failure: Failure, attempts: u32, lane: Lane) -> Span {
     let row = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
     let wait = table[row.min(table.len() - 1)];
     match failure.class {
+        _ if failure.reason == Reason::ChannelLeaked => wait.min(FOR_A_CHANNEL),
         Class::Transient | Class::Ambiguous => wait,
         Class::Throttled(after) => wait.max(after),
         Class::Refused | Class::Gone => wait.max(match lane {

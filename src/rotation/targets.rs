@@ -107,8 +107,8 @@ pub(super) fn reconfigure(
         match rotation.targets.get_mut(&name) {
             Some(target) if closed => target.take_terms(terms),
             Some(target) => {
-                let place = terms.place;
-                target.take_terms(TargetTerms { place, ..target.terms.clone() });
+                let TargetTerms { place, recovery, .. } = terms;
+                target.take_terms(TargetTerms { place, recovery, ..target.terms.clone() });
             }
             None => {
                 rotation.targets.insert(name, TargetState::new(terms));

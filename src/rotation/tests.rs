@@ -2,6 +2,7 @@
 //! looked at after every step.
 
 mod canon;
+mod carried;
 mod check;
 mod deadlines;
 mod issuers;

@@ -43,7 +43,7 @@ fn refresh_one(rotation: &mut Rotation, name: &TargetName) {
 }
 
 /// The version to use, unless it was taken away.
-fn in_use(rotation: &Rotation) -> Option<VersionId> {
+pub(super) fn in_use(rotation: &Rotation) -> Option<VersionId> {
     rotation.current().filter(|version| !rotation.is_dropped(*version))
 }
 

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod channel;
 mod incidents;
 mod issuers;
 mod kill;

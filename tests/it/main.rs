@@ -31,3 +31,4 @@ mod transitions;
 mod vault;
 mod vault_auth;
 mod waits;
+mod warned;

@@ -52,7 +52,7 @@ fn every_spec_of_the_example_becomes_a_driver() {
             *kinds.entry(kind).or_insert(0) += 1;
         }
     }
-    assert_eq!(kinds, BTreeMap::from([("channel", 1), ("http", 1), ("vault_kv", 3)]));
+    assert_eq!(kinds, BTreeMap::from([("channel", 1), ("http", 2), ("vault_kv", 3)]));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_place_is_told_from_every_other_and_not_from_itself_spoken_to_otherwise() {
         }
         assert_ne!(moved.place(), target.spec.place(), "{moved:?}");
     }
-    assert_eq!(places.len(), 5, "two targets share a place");
+    assert_eq!(places.len(), 6, "two targets share a place");
 }
 
 #[test]

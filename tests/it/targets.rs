@@ -1,5 +1,6 @@
 //! The targets: each against the one contract, and each against what only it can meet.
 
+mod channel;
 mod http;
 mod vault_kv;
 

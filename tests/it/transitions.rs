@@ -75,6 +75,7 @@ fn target_terms() -> TargetTerms {
         keeps_history: true,
         observe_every: None,
         place: None,
+        recovery: None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The keys with which pushes are signed, and rotord as a target of them.
 //!
-//! Decides which keys sign a push at any moment; must not know what is pushed. The keys are secrets
-//! that rotord manages like any other, so it receives them as every dependent does: by a push, here
-//! within the process. After a restart it holds none until it is told again.
+//! Decides which keys sign a message at any moment, and that none signs what carries values while
+//! the key in use is one that leaked; must not know what is pushed. The keys are secrets that rotord
+//! manages like any other, so it receives them as every dependent does: by a push, here within the
+//! process. After a restart it holds none until it is told again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,22 +23,35 @@ use crate::signing::key::SigningKey;
 pub struct Channel {
     secret: SecretName,
     held: ArcSwap<Held>,
+    leaked: ArcSwap<BTreeSet<VersionId>>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
+    /// The one in use first, then those before it.
     keys: Vec<SigningKey>,
+    /// The versions that the keys are; none where somebody else manages them.
+    versions: Vec<VersionId>,
     seen: Option<Observation>,
+}
+
+impl Held {
+    /// The keys down to the first that leaked. Nobody is left out by that: every receiver has held
+    /// the one in use since before it was used.
+    fn trusted(&self, leaked: &BTreeSet<VersionId>) -> &[SigningKey] {
+        let first = self.versions.iter().position(|version| leaked.contains(version));
+        &self.keys[..first.unwrap_or(self.keys.len())]
+    }
 }
 
 impl Channel {
     /// A channel whose keys are the versions of this secret; without keys until the first push
     /// to it or [`Channel::replace`].
     pub fn new(secret: SecretName) -> Channel {
-        Channel { secret, held: ArcSwap::default() }
+        Channel { secret, held: ArcSwap::default(), leaked: ArcSwap::default() }
     }
 
-    /// The secret whose versions sign here: what leaked with it must not travel over it.
+    /// The secret whose versions sign here.
     pub fn secret(&self) -> &SecretName {
         &self.secret
     }
@@ -49,20 +63,52 @@ impl Channel {
 
     /// Takes other keys into use, newest first.
     pub fn replace(&self, keys: Vec<SigningKey>) {
-        self.held.store(Arc::new(Held { keys, seen: None }));
+        self.held.store(Arc::new(Held { keys, ..Held::default() }));
     }
 
-    /// Signs with the keys of this moment.
+    /// Signs a message that carries values.
     ///
     /// # Errors
-    /// `material_missing` if there is none yet.
-    pub(super) fn sign<T>(&self, sign: impl FnOnce(&[SigningKey]) -> T) -> Result<T, DriverError> {
+    /// `channel_leaked` while the key in use is one that leaked, or was taken away without another
+    /// in its place; `material_missing` if there is none yet.
+    pub(super) fn sign_values<T>(
+        &self,
+        sign: impl FnOnce(&[SigningKey]) -> T,
+    ) -> Result<T, DriverError> {
         let held = self.held.load();
-        if held.keys.is_empty() {
+        let leaked = self.leaked.load();
+        let trusted = held.trusted(&leaked);
+        if trusted.is_empty() && held.seen.is_some() {
+            let text = format!(
+                "the channel's key {} leaked: it carries nothing until it has another one",
+                self.secret
+            );
+            return Err(DriverError::transient(Reason::ChannelLeaked, text));
+        }
+        self.sign(trusted, sign)
+    }
+
+    /// Signs a message that asks and carries no value: with every key, whatever became of it.
+    ///
+    /// # Errors
+    /// `material_missing` if there is none.
+    pub(super) fn sign_question<T>(
+        &self,
+        sign: impl FnOnce(&[SigningKey]) -> T,
+    ) -> Result<T, DriverError> {
+        self.sign(&self.held.load().keys, sign)
+    }
+
+    fn sign<T>(
+        &self,
+        keys: &[SigningKey],
+        sign: impl FnOnce(&[SigningKey]) -> T,
+    ) -> Result<T, DriverError> {
+        if keys.is_empty() {
             let text = format!("the channel's key {} is not loaded yet", self.secret);
             return Err(DriverError::transient(Reason::MaterialMissing, text));
         }
-        Ok(sign(&held.keys))
+        Ok(sign(keys))
     }
 
     fn holds(&self) -> Observation {
@@ -95,10 +141,9 @@ impl Target for Channel {
     async fn push(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
         let wanted = order.wanted;
         self.holds_no_more_than(order)?;
-        let mut keys = Vec::new();
-        for version in signers(&wanted.accepted, wanted.current) {
-            keys.push(key_of(order, version)?);
-        }
+        let versions = signers(&wanted.accepted, wanted.current);
+        let keys = versions.iter().map(|version| key_of(order, *version));
+        let keys = keys.collect::<Result<_, _>>()?;
         let seen = Observation {
             generation: wanted.generation,
             accepted: wanted.accepted.clone(),
@@ -106,8 +151,12 @@ impl Target for Channel {
             level: Level::Acknowledged,
             by: "rotord".to_owned(),
         };
-        self.held.store(Arc::new(Held { keys, seen: Some(seen.clone()) }));
+        self.held.store(Arc::new(Held { keys, versions, seen: Some(seen.clone()) }));
         Ok(seen)
+    }
+
+    fn distrust(&self, leaked: &BTreeSet<VersionId>) {
+        self.leaked.store(Arc::new(leaked.clone()));
     }
 
     async fn observe(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
@@ -155,15 +204,16 @@ mod tests {
     #[test]
     fn a_channel_without_keys_signs_nothing() {
         let channel = Channel::new(SecretName::new("push-channel").unwrap());
-        let error = channel.sign(|_| ()).unwrap_err();
-        assert_eq!(error.reason, Reason::MaterialMissing);
+        for signed in [channel.sign_values(|_| ()), channel.sign_question(|_| ())] {
+            assert_eq!(signed.unwrap_err().reason, Reason::MaterialMissing);
+        }
     }
 
     #[tokio::test]
     async fn a_channel_that_is_ahead_says_how_far() {
         let channel = Channel::new(SecretName::new("push-channel").unwrap());
         let seen = Observation { generation: Generation(7), ..channel.holds() };
-        channel.held.store(Arc::new(Held { keys: Vec::new(), seen: Some(seen) }));
+        channel.held.store(Arc::new(Held { seen: Some(seen), ..Held::default() }));
         let wanted = Wanted { generation: Generation(3), accepted: vec![], current: None };
         let order = Order {
             secret: &channel.secret,

@@ -6,7 +6,7 @@ pub mod http;
 pub mod vault_kv;
 mod wiped;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use async_trait::async_trait;
@@ -112,6 +112,12 @@ pub trait Target: Send + Sync {
     async fn purge(&self, order: &Order<'_>, revoked: &[VersionId]) -> Result<(), DriverError> {
         let _ = (order, revoked);
         Ok(())
+    }
+
+    /// Takes note of the versions that leaked and are not gone yet: for a target that uses what it
+    /// is given within this process. Said before the first push, and again whenever it changes.
+    fn distrust(&self, leaked: &BTreeSet<VersionId>) {
+        let _ = leaked;
     }
 
     /// The document in Vault that this target is, if it is one: for reports that name a place. As

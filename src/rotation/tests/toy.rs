@@ -138,6 +138,7 @@ pub(super) fn target(role: Role) -> TargetTerms {
         keeps_history: role == Role::Both,
         observe_every: None,
         place: Some("there".to_owned()),
+        recovery: None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::failure::{Class, Failure};
 use crate::model::fingerprint::Fingerprint;
 use crate::model::id::{KeyId, TargetName, VersionId};
 use crate::model::reason::Reason;
-use crate::model::target::{Level, Observation, Wanted};
+use crate::model::target::{Level, Observation, Recovery, Wanted};
 use crate::rotation::effect::Effect;
 use crate::rotation::event::{Happening, KeySeen, Marked};
 use crate::rotation::tests::check;
@@ -78,6 +78,21 @@ impl Toy {
             Some(_) => {}
             None => {
                 self.held.insert(name.clone(), Holding { wanted, before: Vec::new() });
+            }
+        }
+        self.reach_same_service(name);
+    }
+
+    /// What one target brings is known to another one that ends at the same service, which only
+    /// does not say so there.
+    fn reach_same_service(&mut self, name: &TargetName) {
+        let over = Some(Recovery::Over(name.clone()));
+        let Wanted { accepted, current, .. } = self.saved.targets[name].wanted.clone();
+        for (other, target) in &self.saved.targets {
+            let Some(holding) = self.held.get_mut(other) else { continue };
+            if target.terms.recovery == over {
+                holding.wanted.accepted = accepted.clone();
+                holding.wanted.current = current;
             }
         }
     }

@@ -446,6 +446,7 @@ fn managed(setup: &Setup) -> Managed {
         needs: Level::Acknowledged,
         unattested: false,
         keeps_history: false,
+        recovery: None,
         observe_every: None,
     };
     let managed_target = |(name, driver): (&TargetName, &Arc<Switched>)| {

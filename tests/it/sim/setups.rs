@@ -74,6 +74,7 @@ pub(super) fn plain() -> Vec<Setup> {
         keeps_history,
         observe_every: None,
         place: None,
+        recovery: None,
     };
     let issuer = Capabilities {
         value: ValueFrom::Theirs,
@@ -156,6 +157,7 @@ fn target(world: &World, role: Role) -> TargetTerms {
         keeps_history: world.chance.permille(300),
         observe_every: world.chance.permille(300).then_some(Span::from_secs(600)),
         place: None,
+        recovery: None,
     }
 }
 

@@ -179,6 +179,7 @@ fn managed() -> Managed {
         needs: Level::Acknowledged,
         unattested: false,
         keeps_history: false,
+        recovery: None,
         place: None,
         observe_every: None,
     };

@@ -275,6 +275,7 @@ fn rotation(id: &str, kind: Kind, phase: Phase, targets: &[(&str, Role)]) -> Rot
         needs: Level::Acknowledged,
         unattested: false,
         keeps_history: false,
+        recovery: None,
         observe_every: None,
         place: None,
     };

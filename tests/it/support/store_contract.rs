@@ -46,6 +46,7 @@ fn record_with_targets(secret: &str, targets: &[&str]) -> Record {
         observe_every: Some(Span::from_secs(60)),
         unattested: false,
         keeps_history: false,
+        recovery: None,
         place: None,
     };
     let opening = Opening {

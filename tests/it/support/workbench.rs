@@ -1,7 +1,7 @@
 //! The real engine on virtual time, over a Vault in memory that takes its time: for tests of
 //! order, of waiting and of cost. Nothing fails in it unless a test says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -187,6 +187,8 @@ pub(crate) struct Service {
     pub(crate) crowd: Arc<Crowd>,
     /// When it was first told to use a version.
     used: Mutex<BTreeMap<VersionId, Instant>>,
+    /// What it was told of versions that leaked, and the pushes in between.
+    pub(crate) heard: Mutex<Vec<String>>,
     pub(crate) pushes: AtomicU64,
     pub(crate) looks: AtomicU64,
 }
@@ -238,6 +240,7 @@ impl Target for Service {
     async fn push(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
         let _present = self.crowd.enter();
         self.pushes.fetch_add(1, Ordering::Relaxed);
+        self.heard.lock().unwrap().push("push".to_owned());
         self.answer().await;
         if let Some(current) = order.wanted.current {
             self.used.lock().unwrap().entry(current).or_insert_with(Instant::now);
@@ -250,6 +253,15 @@ impl Target for Service {
         self.looks.fetch_add(1, Ordering::Relaxed);
         self.answer().await;
         self.held(order).observe(order).await
+    }
+
+    fn distrust(&self, leaked: &BTreeSet<VersionId>) {
+        let leaked: Vec<u64> = leaked.iter().map(|version| version.0).collect();
+        let mut heard = self.heard.lock().unwrap();
+        let word = format!("{leaked:?}");
+        if heard.last() != Some(&word) {
+            heard.push(word);
+        }
     }
 
     async fn foreign(&self) -> Result<bool, DriverError> {
@@ -304,6 +316,7 @@ impl Plan {
             needs: Level::Acknowledged,
             unattested: false,
             keeps_history: false,
+            recovery: None,
             observe_every: self.observe_every,
             place: None,
         };

@@ -145,6 +145,7 @@ fn reached(level: Level, needs: Level) -> bool {
             needs,
             unattested: needs < Level::Acknowledged,
             keeps_history: false,
+            recovery: None,
             observe_every: None,
             place: None,
         },

@@ -26,6 +26,7 @@ use crate::model::reason::Reason;
 use crate::model::target::Observation;
 use crate::net;
 use crate::signing;
+use crate::signing::key::SigningKey;
 
 /// Largest reply that is read: a reply names a handful of versions and has some 500 bytes.
 pub const REPLY_MAX: usize = 64 * 1024;
@@ -147,8 +148,11 @@ impl Http {
         };
         let body = SecretBytes::new(wiped::to_json(&message)?);
         let id = wire::message_id(order, environment, kind);
-        let headers =
-            self.channel.sign(|keys| signing::headers(keys, &id, order.now, body.expose()))?;
+        let sign = |keys: &[SigningKey]| signing::headers(keys, &id, order.now, body.expose());
+        let headers = match kind {
+            Kind::Push => self.channel.sign_values(sign)?,
+            Kind::Observe => self.channel.sign_question(sign)?,
+        };
         let request = net::request::Request::new(http::Method::POST, "");
         let request = headers.iter().fold(request, |r, (name, value)| r.header(name, value));
         Ok(request.body("application/json", body))
