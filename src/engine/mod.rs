@@ -39,6 +39,7 @@ mod sweep;
 mod tags;
 mod verdict;
 mod view;
+mod waiting;
 mod walk;
 mod world;
 mod worth;
@@ -60,6 +61,7 @@ use crate::engine::managed::Managed;
 use crate::engine::marking::Marking;
 use crate::engine::recognition::{Recogniser, Settings};
 use crate::engine::snapshot::{Health, SecretView, Snapshot};
+use crate::engine::waiting::Waiting;
 use crate::engine::walk::{Progress, Signals, Standing, Task, Walk, Walked};
 use crate::engine::world::World;
 use crate::model::fingerprint::FingerprintKey;
@@ -142,6 +144,7 @@ pub struct Engine {
     world: Arc<World>,
     ledger: Ledger,
     lanes: Lanes,
+    waiting: Waiting,
     walks: JoinSet<Walked>,
     /// Whose walk each task is, for the one that breaks off.
     under_way: Vec<(tokio::task::Id, SecretName)>,
@@ -190,6 +193,7 @@ impl Engine {
             world: Arc::new(world),
             ledger: Ledger::default(),
             lanes,
+            waiting: Waiting::default(),
             walks: JoinSet::new(),
             under_way: Vec::new(),
             progress: mpsc::unbounded_channel(),
@@ -314,6 +318,9 @@ impl Engine {
             return;
         }
         self.health.breaker_open = self.breaker.is_tripped();
+        for name in self.waiting.called(self.plan_limits().budget) {
+            self.ledger.wake_at(&name, Some(now));
+        }
         let due = self.ledger.take_due(now);
         let starts = self.plan(&due, now);
         for name in due {
@@ -333,8 +340,8 @@ impl Engine {
         self.health.destructive_from = leadership.and_then(|held| ahead(held.destructive_from));
     }
 
-    /// Asks the planner about the secrets that are due.
-    fn plan(&self, due: &[SecretName], now: Timestamp) -> BTreeMap<SecretName, Start> {
+    /// Asks the planner about the secrets that are due. Whoever finds no room waits for it.
+    fn plan(&mut self, due: &[SecretName], now: Timestamp) -> BTreeMap<SecretName, Start> {
         let facts: Vec<_> = due
             .iter()
             .filter_map(|name| {
@@ -343,6 +350,12 @@ impl Engine {
             })
             .collect();
         let plan = plan::plan(&facts, &self.plan_limits(), now);
+        due.iter().for_each(|name| self.waiting.leave(name));
+        for refused in plan.refused.into_iter().filter(|refused| refused.reason == Reason::Busy) {
+            let priority = self.ledger.get(&refused.name).and_then(|e| e.managed.as_ref());
+            let priority = priority.map_or(0, |managed| managed.priority);
+            self.waiting.join(refused.name, refused.trigger.lane(), priority);
+        }
         plan.start.into_iter().map(|start| (start.name.clone(), start)).collect()
     }
 

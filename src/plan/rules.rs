@@ -15,7 +15,7 @@ pub(super) const ROUTINE_REST: Span = Span::from_secs(3600);
 pub(super) const EMERGENCY_REST: Span = Span::from_secs(60);
 
 /// When to ask again for room. It comes when another rotation stops moving, which nobody can
-/// foretell; whoever sees one stop may ask earlier.
+/// foretell; the engine sees one stop and asks earlier.
 pub(super) const ROOM_RECHECK: Span = Span::from_secs(10);
 
 /// Why a secret is due, and since when.

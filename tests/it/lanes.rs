@@ -214,3 +214,19 @@ async fn effects_are_bounded_and_not_only_walks() {
     let most = service.crowd.most.load(Ordering::Relaxed);
     assert_eq!(most, 4, "what routine work may have under way, and it has it");
 }
+
+/// Room comes when another rotation has stopped moving, not when somebody looks again.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_sets_out_as_soon_as_there_is_some() {
+    let bench = Bench::new(Duration::from_millis(1));
+    let service = Arc::new(Service::default());
+    let plans = plans("k", 500, &service);
+    let opened = Instant::now();
+    let shop = bench.open(&plans);
+    for plan in &plans {
+        shop.until(&plan.name, |view| version(view) == 1 && phase(view) == "closed").await;
+    }
+    let took = opened.elapsed();
+    assert!(took < Duration::from_secs(10), "500 first versions took {took:?}");
+    shop.close().await;
+}
