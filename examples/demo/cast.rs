@@ -2,6 +2,7 @@
 //!
 //! Decides the set-up that somebody who introduces rotord would go through by hand, in that order.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::{fs, io};
@@ -11,9 +12,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Client;
 
 use crate::Fallible;
-use crate::leak::Scanner;
 use crate::openbao::{ACKNOWLEDGEMENT, APPS, DOCUMENT, OpenBao};
-use crate::processes::{House, sibling};
+use crate::processes::{House, free_port, sibling};
+use crate::scanner::Scanner;
 use crate::screen::Screen;
 
 /// The config, with names in double braces for what is known only now.
@@ -70,8 +71,10 @@ impl Cast {
 
         let scanner_key = fresh_key()?;
         house.write("scanner-key", &scanner_key)?;
-        let scanner = Scanner::new(http, &scanner_key)?;
-        let alerts = scanner.address.to_string();
+        // Free a moment ago; rotord takes it before anything else here asks for a port.
+        let alerts = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let scanner = Scanner::new(http, alerts, &scanner_key);
+        let alerts = alerts.to_string();
         let (role_id, secret_id) = bao.role(ROLE).await?;
         house.write("secret-id", &secret_id)?;
         let known = [

@@ -5,7 +5,7 @@
 //! main        this: the order of things, and the exit code
 //! cast        who plays, and the set-up in the order of a first installation
 //! play        the plot
-//! leak        the scanner that finds a key, and says so
+//! leak        what is shown of the leaked key
 //! story       what a rotation does, in few words
 //! proof       old values, used again
 //! report      the result
@@ -18,12 +18,16 @@ mod cast;
 #[path = "../shared/daemon.rs"]
 mod daemon;
 mod leak;
+#[path = "../shared/material.rs"]
+mod material;
 mod openbao;
 mod play;
 #[path = "../shared/processes.rs"]
 mod processes;
 mod proof;
 mod report;
+#[path = "../shared/scanner.rs"]
+mod scanner;
 mod screen;
 #[path = "../shared/openbao.rs"]
 mod server;

@@ -3,14 +3,13 @@
 //! Decides mounts, policies and logins: rotord and the client get logins that can do what they need
 //! and nothing else.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::Client;
 use rotord::model::material::SecretBytes;
 use rotord::store::audit::Head;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Fallible;
+use crate::material;
 use crate::processes::House;
 use crate::server::{Server, text};
 
@@ -43,14 +42,7 @@ impl OpenBao {
 
     /// Makes the role that rotord logs in with. Answers its id and its secret half.
     pub(crate) async fn role(&self, policy: &'static str) -> Fallible<(String, String)> {
-        self.server.put("sys/auth/approle", &json!({ "type": "approle" })).await?;
-        let role = format!("auth/approle/role/{policy}");
-        // Not even the default policy: what `check --policy` prints must be enough.
-        let only = json!({ "token_policies": [policy], "token_no_default_policy": true });
-        self.server.put(&role, &only).await?;
-        let id = self.server.read(&format!("{role}/role-id")).await?.ok_or("no role id")?;
-        let secret = self.server.put(&format!("{role}/secret-id"), &json!({})).await?;
-        Ok((text(&id, "/data/role_id")?, text(&secret, "/data/secret_id")?))
+        self.server.role(policy).await
     }
 
     /// Writes a policy.
@@ -70,10 +62,7 @@ impl OpenBao {
 
     /// The value of a version, while rotord keeps it. Only root and rotord can read it.
     pub(crate) async fn value(&self, secret: &str, version: u64) -> Fallible<SecretBytes> {
-        let found = self.server.read(&format!("rotord/data/material/{secret}/{version}")).await?;
-        let found = found.ok_or_else(|| format!("{secret} v{version} is not in OpenBao"))?;
-        let value = text(&found, "/data/data/fields/value")?;
-        Ok(SecretBytes::new(STANDARD.decode(value)?))
+        material::value(&self.server, secret, version).await
     }
 
     /// Whether no copy of a version's value is left: neither rotord's own, nor one in the history

@@ -9,13 +9,13 @@ use std::rc::Rc;
 
 use reqwest::{Client, Response, StatusCode};
 use rotord::model::material::SecretBytes;
-use rotord::model::time::Timestamp;
 use rotord::signing::headers;
 use rotord::signing::key::SigningKey;
 use rotord::signing::standard::MessageId;
 
 use crate::Fallible;
 use crate::cast::Cast;
+use crate::scanner::now;
 
 /// One of the two secrets of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,10 +148,4 @@ impl Proof {
         let request = self.http.post(format!("{key_service}/work")).bearer_auth(key);
         Ok(request.send().await?.status())
     }
-}
-
-/// The moment, for a signature.
-#[expect(clippy::disallowed_methods, reason = "a program has to read the clock somewhere")]
-pub(crate) fn now() -> Timestamp {
-    Timestamp(chrono::Utc::now().timestamp_millis())
 }

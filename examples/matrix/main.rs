@@ -59,7 +59,7 @@ use crate::lane::{Kind, Lane};
 use crate::processes::House;
 use crate::programs::Program;
 use crate::report::{Report, Row, say};
-use crate::server::Server;
+use crate::server::{Audit, Server};
 use crate::stage::Common;
 
 /// Whatever goes wrong here is told to a person, and ends the matrix.
@@ -185,7 +185,7 @@ async fn matrix(arguments: &Arguments, report: &mut Report) -> Fallible<()> {
 /// The race, on a server of its own.
 async fn race(arguments: &Arguments, http: Client) -> Fallible<Race> {
     let mut house = House::open("rotord-matrix-")?;
-    let server = Server::on_disk(&mut house, http, None).await?;
+    let server = Server::on_disk(&mut house, http, Audit::Off).await?;
     let wanted =
         Race { writers: 100, records: 100, increments: arguments.increments, ..Race::default() };
     let race = cas::run(&server, wanted).await?;
@@ -197,7 +197,7 @@ async fn race(arguments: &Arguments, http: Client) -> Fallible<Race> {
 async fn build(arguments: &Arguments, http: Client) -> Fallible<World> {
     let mut house = House::open("rotord-matrix-")?;
     let audit = house.path("audit.log");
-    let server = Server::on_disk(&mut house, http, Some(&audit)).await?;
+    let server = Server::on_disk(&mut house, http, Audit::Raw(&audit)).await?;
     let rotord = std::path::absolute(&arguments.rotord)?;
     let common = Common { server: &server, audit: &audit, rotord: &rotord, every: arguments.every };
     let mut lanes = Vec::new();

@@ -27,6 +27,17 @@ const WITHOUT_KEYS: u16 = 501;
 /// What the programs of this are called in a house.
 const NAME: &str = "openbao";
 
+/// What stands in the audit log of a server on disk, and where it is.
+#[derive(Clone, Copy)]
+pub(crate) enum Audit<'a> {
+    /// There is none.
+    Off,
+    /// Values as digests, as it should be.
+    Hashed(&'a Path),
+    /// Everything in clear text, values included: for throw-away servers.
+    Raw(&'a Path),
+}
+
 /// A running server.
 pub(crate) struct Server {
     address: String,
@@ -34,6 +45,18 @@ pub(crate) struct Server {
     /// None if it is never sealed.
     unseal_key: Option<String>,
     http: Client,
+}
+
+impl Audit<'_> {
+    fn config(self) -> String {
+        let (file, raw) = match self {
+            Audit::Off => return String::new(),
+            Audit::Hashed(file) => (file, false),
+            Audit::Raw(file) => (file, true),
+        };
+        let options = format!("file_path = {:?}\n    log_raw = \"{raw}\"", file.display());
+        format!("audit \"file\" \"log\" {{\n  options {{\n    {options}\n  }}\n}}\n")
+    }
 }
 
 impl Server {
@@ -48,21 +71,17 @@ impl Server {
         Ok(Server { address: format!("http://{address}"), root, unseal_key: None, http })
     }
 
-    /// Starts a server with Raft storage on disk, one node, initialised and unsealed. With `audit`
-    /// every answer stands in that file in clear text, values included: for throw-away servers.
+    /// Starts a server with Raft storage on disk, one node, initialised and unsealed.
     pub(crate) async fn on_disk(
         house: &mut House,
         http: Client,
-        audit: Option<&Path>,
+        audit: Audit<'_>,
     ) -> Fallible<Server> {
         let (port, cluster) = (free_port()?, free_port()?);
         let raft = house.path("raft");
         fs::create_dir(&raft)?;
         let raft = raft.display();
-        let audit = audit.map_or_else(String::new, |file| {
-            let options = format!("file_path = {:?}\n    log_raw = \"true\"", file.display());
-            format!("audit \"file\" \"log\" {{\n  options {{\n    {options}\n  }}\n}}\n")
-        });
+        let audit = audit.config();
         // The multiplier makes elections take one second instead of five.
         let config = format!(
             r#"
@@ -144,6 +163,18 @@ log_level = "error"
         Ok(())
     }
 
+    /// Makes a role of AppRole with one policy and no other. Answers its id and its secret half.
+    pub(crate) async fn role(&self, policy: &'static str) -> Fallible<(String, String)> {
+        self.put("sys/auth/approle", &json!({ "type": "approle" })).await?;
+        let role = format!("auth/approle/role/{policy}");
+        // Not even the default policy: what `check --policy` prints must be enough.
+        let only = json!({ "token_policies": [policy], "token_no_default_policy": true });
+        self.put(&role, &only).await?;
+        let id = self.read(&format!("{role}/role-id")).await?.ok_or("no role id")?;
+        let secret = self.put(&format!("{role}/secret-id"), &json!({})).await?;
+        Ok((text(&id, "/data/role_id")?, text(&secret, "/data/secret_id")?))
+    }
+
     /// A token that may do what one policy says, and no more.
     pub(crate) async fn token(&self, policy: &str, ttl: &str) -> Fallible<String> {
         let wanted = json!({ "policies": [policy], "no_default_policy": true, "ttl": ttl });
@@ -207,7 +238,7 @@ log_level = "error"
 }
 
 /// The one that `make` has brought, or the one that is named in the environment.
-fn binary() -> Fallible<PathBuf> {
+pub(crate) fn binary() -> Fallible<PathBuf> {
     let brought = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bao/bin/bao");
     let binary = std::env::var_os("ROTORD_BAO").map_or(brought, PathBuf::from);
     match binary.exists() {
