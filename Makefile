@@ -4,6 +4,8 @@
 #   make test      everything CI checks
 #   make matrix    every fault at every request of a rotation, a million signed requests; half an hour
 #                  ONLY=part-of-a-name RUNS=3 BINARY=target/ci/rotord
+#   make bench     what rotord costs, and how fast it is: ONLY=alerts,scan for some of it, QUICK=1
+#                  to see only that it works; the figures go into docs/performance.md
 #   make check     what is checked before a release on top of that: docs, dependencies
 #   make install   DESTDIR= PREFIX=/usr/local
 
@@ -12,7 +14,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := test
-.PHONY: demo matrix test check install release tools lint deny
+.PHONY: demo matrix test bench check install release tools lint deny
 
 BEGIN := $(shell date +%s)
 CARGO ?= cargo
@@ -26,6 +28,7 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 BINARY ?=
 ONLY ?=
+QUICK ?=
 RUNS ?= 3
 
 demo: $(BAO_STAMP)
@@ -57,6 +60,13 @@ test: tools lint
 			printf "test: passed=%d failed=%d seconds=%d\n", passed, failed, seconds
 			exit (status || failed || !passed) ? 1 : 0
 		}' "$$log"
+
+# Thousands of targets have a connection each.
+bench: $(BAO_STAMP) release
+	$(CARGO) build $(PROFILE) --example bench
+	ulimit -n "$$(ulimit -Hn)"
+	$(CARGO) run --quiet $(PROFILE) --example bench -- --page docs/performance.md \
+		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 check: lint deny
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps --document-private-items

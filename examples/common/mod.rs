@@ -190,6 +190,12 @@ impl Keyring {
         Some((current, headers(&[key], id, now(), body)))
     }
 
+    /// The versions that we accept, and the one in use.
+    pub(crate) fn holds(&self) -> (Vec<VersionId>, Option<VersionId>) {
+        let held = self.held();
+        (held.accepted.iter().map(|(version, _)| *version).collect(), held.current)
+    }
+
     fn held(&self) -> RwLockReadGuard<'_, Held> {
         self.held.read().unwrap_or_else(PoisonError::into_inner)
     }

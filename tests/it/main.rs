@@ -4,6 +4,7 @@
 
 mod api;
 mod audit;
+mod bench;
 mod canary;
 mod cli;
 mod config;
