@@ -1,17 +1,18 @@
 //! From an alert to the new version on every target, and to the end of the old one, while routine
 //! rotations are queued. `docs/performance.md` has what came of it.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use rotord::model::id::VersionId;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::fleet::{Fleet, Role};
 use crate::processes::free_port;
 use crate::report::{Aim, Figure, Measured, percentile};
-use crate::rig::{LOOK, Rig};
+use crate::rig::Rig;
 use crate::scanner::{Scanner, begin};
 use crate::{Bench, Fallible, material, say};
 
@@ -23,9 +24,6 @@ pub(crate) const TARGETS: [Role; 3] = [Role::Verifier, Role::Verifier, Role::Sig
 
 /// How long one alert is waited for. Only a failure takes so long.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-
-/// Routine rotations below which more are asked for.
-const QUEUE_MIN: f64 = 500.0;
 
 /// What became of one alert, in seconds from the moment it was sent.
 pub(crate) struct Settled {
@@ -63,16 +61,19 @@ async fn run(bench: &Bench, rig: &mut Rig) -> Fallible<Measured> {
     say("  every secret is in use")?;
 
     let scanner = Scanner::new(bench.http.clone(), listen, SCANNER_KEY);
-    let first = queue(rig).await?;
-    let mut open = vec![first];
-    let mut settled = Vec::new();
-    for alert in 0..alerts {
-        let secret = alert * secrets / alerts;
-        settled.push(one(rig, &fleet, &scanner, secret).await?);
-        if alert % 10 == 9 {
-            open.push(queue(rig).await?);
+    let report = async {
+        let (mut settled, mut open) = (Vec::new(), Vec::new());
+        for alert in 0..alerts {
+            settled.push(one(rig, &fleet, &scanner, alert * secrets / alerts).await?);
+            let numbers = rig.numbers().await?;
+            open.push(numbers.sum("rotord_rotations_open", "lane=\"routine\""));
         }
-    }
+        Fallible::Ok((settled, open))
+    };
+    let (settled, open) = tokio::select! {
+        reported = report => reported?,
+        Err(broken) = queue(rig) => return Err(broken),
+    };
     let of = |part: fn(&Settled) -> f64| settled.iter().map(part).collect::<Vec<f64>>();
     let legs = [
         ("answered", of(|s| s.answered)),
@@ -112,9 +113,9 @@ async fn run(bench: &Bench, rig: &mut Rig) -> Fallible<Measured> {
         "alerts",
         format!(
             "{secrets} webhook secrets with 3 HTTP targets each (two verify, one signs), all of \
-             which answer at once with a proof; {secrets} routine rotations are queued and more \
-             are asked for when fewer than {QUEUE_MIN} are open; {alerts} signed alerts over the \
-             listener, one after another, each about the value in use of another secret \
+             which answer at once with a proof; `rotord rotate --all` asks for {secrets} routine \
+             rotations all the while, again and again; {alerts} signed alerts over \
+             the listener, one after another, each about the value in use of another secret \
              (`keep_serving`). Times are taken where the pushes arrive."
         ),
         figures,
@@ -150,20 +151,12 @@ async fn both(fleet: &Fleet, secret: usize, old: VersionId) -> Fallible<(Instant
     Ok((fleet.until_newer(secret, old).await?, fleet.until_gone(secret, old).await?))
 }
 
-/// Asks for a routine rotation of every secret if few are open. Answers how many are open then.
-async fn queue(rig: &Rig) -> Fallible<f64> {
-    let open = async || {
-        let numbers = rig.numbers().await?;
-        Fallible::Ok(numbers.sum("rotord_rotations_open", "lane=\"routine\""))
-    };
-    let before = open().await?;
-    if before >= QUEUE_MIN {
-        return Ok(before);
+/// Asks for a routine rotation of every secret, and when all were begun, again. Those for whom
+/// there is no room yet are asked for until there is.
+async fn queue(rig: &Rig) -> Fallible<Infallible> {
+    loop {
+        rig.command(&["rotate", "--all", "--yes", "--no-wait", "--reason", "bench"]).await?;
     }
-    rig.command(&["rotate", "--all", "--yes", "--no-wait", "--reason", "bench"]).await?;
-    // The picture follows the commands.
-    sleep(LOOK).await;
-    open().await
 }
 
 /// A client that comes from this address.

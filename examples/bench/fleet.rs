@@ -114,7 +114,7 @@ impl Fleet {
     pub(crate) fn config(&self) -> String {
         let mut text = String::from("\n[channels.bench]\nkey = { file = \"channel-key\" }\n");
         for (secret, name) in self.names.iter().enumerate() {
-            text += &secret_table(name);
+            text += &secret_table(name, "2s");
             for (target, role) in self.roles.iter().enumerate() {
                 let post = secret * self.roles.len() + target;
                 let host = self.hosts[post % self.hosts.len()];
@@ -209,10 +209,10 @@ impl Fleet {
 }
 
 /// A webhook secret of the config, without its targets.
-pub(crate) fn secret_table(name: &str) -> String {
+pub(crate) fn secret_table(name: &str, overlap: &str) -> String {
     format!(
         "\n[secrets.{name}]\nkind = \"webhook_hmac\"\nissuer = {{ type = \"generated\" }}\n\
-         initial = \"generate\"\noverlap = \"2s\"\nunsafe_overlap = true\n"
+         initial = \"generate\"\noverlap = \"{overlap}\"\nunsafe_overlap = true\n"
     )
 }
 

@@ -12,27 +12,41 @@
 //! flood       forged alerts, and a real one among them
 //! duplicates  the same leak, reported a thousand times at once
 //! scan        `rotord scan` against `grep -F`
+//! rotations   rotations a second, against the raw ceiling
+//! ceiling     the bare client that makes the ceiling
+//! idle        what it costs while nothing happens
+//! restart     from a crash to all rotations taken up again
+//! status      how long readers wait while everything rotates
+//! script      the script that people have today
+//! documents   secrets with a document in OpenBao and nothing else
 //! ```
 //!
 //! Ends with 0 if every measure came to an end, whatever its figures are.
 
 mod alerts;
+mod ceiling;
+mod documents;
 mod duplicates;
 mod facts;
 mod fleet;
 mod flood;
+mod idle;
 #[path = "../shared/material.rs"]
 mod material;
 #[path = "../shared/processes.rs"]
 mod processes;
 mod report;
+mod restart;
 mod rig;
+mod rotations;
 mod scan;
 #[path = "../shared/scanner.rs"]
 #[allow(dead_code, reason = "the demo uses more of it")]
 mod scanner;
+mod script;
 #[path = "../shared/openbao.rs"]
 mod server;
+mod status;
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -56,7 +70,8 @@ type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The measures, in the order in which they are run.
-const MEASURES: [&str; 4] = ["alerts", "flood", "duplicates", "scan"];
+const MEASURES: [&str; 9] =
+    ["alerts", "flood", "duplicates", "scan", "rotations", "idle", "restart", "status", "script"];
 
 /// Measures rotord.
 #[derive(Parser)]
@@ -140,6 +155,11 @@ async fn measure(name: &str, bench: &Bench) -> Fallible<Measured> {
         "flood" => flood::measure(bench).await,
         "duplicates" => duplicates::measure(bench).await,
         "scan" => scan::measure(bench).await,
+        "rotations" => rotations::measure(bench).await,
+        "idle" => idle::measure(bench).await,
+        "restart" => restart::measure(bench).await,
+        "status" => status::measure(bench).await,
+        "script" => script::measure(bench).await,
         other => Err(format!("there is no measure called {other}").into()),
     }
 }

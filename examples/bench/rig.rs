@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use reqwest::Client;
-use rotord::api::wire::Status;
+use rotord::api::wire::{Status, Summary};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -20,7 +21,7 @@ use crate::{Bench, Fallible};
 const ROLE: &str = "rotord";
 
 /// The mount of the documents that programs read.
-const APPS: &str = "apps";
+pub(crate) const APPS: &str = "apps";
 
 /// The folder of the documents that programs read.
 pub(crate) const FOLDER: &str = "team";
@@ -29,7 +30,7 @@ pub(crate) const FOLDER: &str = "team";
 const ANYTHING_WITHIN: Duration = Duration::from_secs(900);
 
 /// Between two looks at what changes by itself.
-pub(crate) const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// OpenBao, rotord, and their directory.
 pub(crate) struct Rig {
@@ -54,10 +55,20 @@ pub(crate) struct Numbers(String);
 impl Rig {
     /// An OpenBao, and no rotord yet.
     pub(crate) async fn open(bench: &Bench) -> Fallible<Rig> {
-        let mut house = House::open("rotord-bench-")?;
+        let house = House::open("rotord-bench-")?;
         let audit = house.path("audit.log");
-        let http = bench.http.clone();
-        let server = Server::on_disk(&mut house, http, Audit::Hashed(&audit)).await?;
+        Rig::with(bench, house, Audit::Hashed(&audit)).await
+    }
+
+    /// The same with an audit log that holds requests in full, to be replayed.
+    pub(crate) async fn open_recorded(bench: &Bench) -> Fallible<Rig> {
+        let house = House::open("rotord-bench-")?;
+        let audit = house.path("audit.log");
+        Rig::with(bench, house, Audit::Raw(&audit)).await
+    }
+
+    async fn with(bench: &Bench, mut house: House, audit: Audit<'_>) -> Fallible<Rig> {
+        let server = Server::on_disk(&mut house, bench.http.clone(), audit).await?;
         for mount in ["rotord", APPS] {
             server.mount(mount).await?;
         }
@@ -106,6 +117,11 @@ socket = "rotord.sock"
     /// Starts rotord with what is there, and waits until it may do everything.
     pub(crate) async fn start_again(&mut self) -> Fallible<()> {
         self.house.start("rotord", &self.binary, ["run", "--config", "rotord.toml"])?;
+        self.until_loaded().await
+    }
+
+    /// Waits until rotord leads, has read every record, and may do everything.
+    pub(crate) async fn until_loaded(&self) -> Fallible<()> {
         self.until("rotord works", async || {
             let Ok(status) = self.status().await else { return Ok(false) };
             let daemon = status.daemon;
@@ -113,6 +129,13 @@ socket = "rotord.sock"
             Ok(daemon.loaded && daemon.leader && !waits)
         })
         .await
+    }
+
+    /// Has rotord take in other tables.
+    pub(crate) async fn reload(&self, tables: &str) -> Fallible<()> {
+        self.house.write("rotord.toml", &format!("{}{tables}", self.head))?;
+        let ran = self.command(&["reload"]).await?;
+        if ran.status.success() { Ok(()) } else { Err(ran.err.into()) }
     }
 
     /// Runs a command of rotord to its end.
@@ -123,10 +146,46 @@ socket = "rotord.sock"
         Ok(Ran { status: done.status, out: out?, err: err? })
     }
 
+    /// What stands at a path of the API, as it came.
+    pub(crate) async fn get(&self, path: &str) -> Fallible<Bytes> {
+        let answer = self.socket.get(format!("http://rotord/v1/{path}")).send().await?;
+        Ok(answer.error_for_status()?.bytes().await?)
+    }
+
     /// The whole status.
-    pub(crate) async fn status(&self) -> Fallible<Status> {
-        let answer = self.socket.get("http://rotord/v1/status").send().await?;
-        Ok(answer.error_for_status()?.json().await?)
+    async fn status(&self) -> Fallible<Status> {
+        Ok(serde_json::from_slice(&self.get("status").await?)?)
+    }
+
+    /// Rotations of a schedule that have closed since rotord was started.
+    pub(crate) async fn closed(&self) -> Fallible<f64> {
+        let closed = "rotord_rotations_closed_total";
+        Ok(self.numbers().await?.sum(closed, "trigger=\"scheduled\""))
+    }
+
+    /// Waits until so many of them have closed.
+    pub(crate) async fn until_closed(&self, rotations: f64) -> Fallible<()> {
+        self.until("all are closed", async || Ok(self.closed().await? >= rotations)).await
+    }
+
+    /// How many requests OpenBao has had so far, as its audit log says.
+    pub(crate) fn requests(&self) -> Fallible<f64> {
+        let log = std::fs::read(self.house.path("audit.log"))?;
+        Ok(memchr::memmem::find_iter(&log, br#""type":"request""#).count() as f64)
+    }
+
+    /// Secrets with an open rotation.
+    pub(crate) async fn rotating(&self) -> Fallible<usize> {
+        let open = |secret: &&Summary| {
+            secret.rotation.as_ref().is_some_and(|rotation| rotation.outcome.is_none())
+        };
+        Ok(self.status().await?.secrets.iter().filter(open).count())
+    }
+
+    /// OpenBao's audit log.
+    pub(crate) fn audit_lines(&self) -> Fallible<Vec<Value>> {
+        let log = std::fs::read_to_string(self.house.path("audit.log"))?;
+        Ok(log.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 
     /// rotord's own numbers.
