@@ -51,5 +51,5 @@ async fn picture(api: &Api, newer_than: Option<Timestamp>) -> Picture {
     let snapshot = Arc::clone(&snapshots.borrow());
     let alarms = api.audit.alarms.borrow().clone();
     let login = *api.login.borrow();
-    Picture { now: api.clock.now(), snapshot, login, alarms }
+    Picture { now: api.clock.now(), snapshot, login, alarms, desk: api.desk.picture() }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::api::view::outgoing::outgoing;
 use crate::api::view::planned::{RUNS_SHOWN, planned};
 use crate::api::wire;
+use crate::engine::desk;
 use crate::engine::snapshot::{Alarm, FailureView, SecretView, Snapshot};
 use crate::model::id::{TargetName, VersionId};
 use crate::model::policy::{Hold, Kind, Lane, OnLeak};
@@ -30,6 +31,7 @@ pub(super) struct Picture {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) login: Login,
     pub(super) alarms: Vec<Alarm>,
+    pub(super) desk: Arc<desk::Picture>,
 }
 
 /// The whole picture.
@@ -68,6 +70,7 @@ fn daemon(picture: &Picture) -> wire::Daemon {
     let health = &snapshot.health;
     wire::Daemon {
         alarms: alarms(&picture.alarms),
+        brakes: incidents::brakes(health.breaker_open, &picture.desk, picture.now),
         instance: health.instance.to_string(),
         started_at: health.started_at,
         turned_at: health.turned_at,

@@ -5,6 +5,7 @@
 //! same in prose.
 
 pub mod alerts;
+pub mod brakes;
 mod health;
 pub mod incidents;
 pub mod scope;
@@ -81,6 +82,9 @@ pub struct Daemon {
     /// What a person must look at and that is about no single secret.
     #[serde(default)]
     pub alarms: Vec<Trouble>,
+    /// What holds rotations back as a whole.
+    #[serde(default)]
+    pub brakes: brakes::Brakes,
 }
 
 /// Who leads.

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::api::wire;
+use crate::api::wire::brakes::{Brakes, OpenIncidents};
 use crate::cli::client::Client;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::{Out, detail, human, table};
@@ -145,12 +146,39 @@ pub(super) fn daemon(daemon: &wire::Daemon, now: Timestamp) -> String {
         lines.push(format!("nothing is retired or revoked before {from}:"));
         lines.push("  effects of the leader before may still be on their way".into());
     }
+    lines.push(braked(&daemon.brakes));
     lines.extend(daemon.alarms.iter().flat_map(|alarm| alarmed(alarm, now)));
     if now.since(daemon.turned_at) > ALIVE_WITHIN {
         let ago = human::fine_from(now, daemon.turned_at);
         lines.push(format!("STALLED: the engine last moved {ago}, this picture is old"));
     }
     lines.join("\n") + "\n"
+}
+
+/// What holds rotations back as a whole, and how many leaks are open.
+fn braked(brakes: &Brakes) -> String {
+    let breaker = match brakes.breaker_open {
+        true => "BREAKER OPEN: too much failed, routine rotations are tried one by one",
+        false => "breaker closed",
+    };
+    let alerts = match brakes.alert_breaker_open {
+        true => "; ALERT BREAKER OPEN: alerts wait for a person",
+        false => "",
+    };
+    let incidents = brakes.incidents.map(|OpenIncidents { open, waiting, overdue }| {
+        let mut text = format!("; {} open", human::count(as_count(open), "incident"));
+        for (number, what) in [(waiting, "for approval"), (overdue, "PAST THE DEADLINE")] {
+            if number > 0 {
+                text.push_str(&format!(", {number} {what}"));
+            }
+        }
+        text
+    });
+    format!("{breaker}{alerts}{}", incidents.unwrap_or_default())
+}
+
+fn as_count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// What a person must look at, and how.
@@ -260,4 +288,23 @@ fn footer(secrets: &[wire::Summary]) -> String {
 
 fn dash() -> String {
     "-".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_rotations_back_is_one_line() {
+        let quiet = Brakes { incidents: Some(OpenIncidents::default()), ..Brakes::default() };
+        assert_eq!(braked(&Brakes::default()), "breaker closed");
+        assert_eq!(braked(&quiet), "breaker closed; 0 incidents open");
+        let incidents = Some(OpenIncidents { open: 3, waiting: 2, overdue: 1 });
+        let line = braked(&Brakes { breaker_open: true, alert_breaker_open: true, incidents });
+        assert!(
+            line.starts_with("BREAKER OPEN") && line.contains("; ALERT BREAKER OPEN"),
+            "{line}"
+        );
+        assert!(line.ends_with("3 incidents open, 2 for approval, 1 PAST THE DEADLINE"), "{line}");
+    }
 }

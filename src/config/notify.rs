@@ -2,9 +2,12 @@
 //!
 //! Decides keys, defaults and bounds. Must not know where alerts come from.
 
+use std::collections::BTreeSet;
+
 use crate::config::place;
 use crate::config::reader::{Entry, Section};
 use crate::incident::guard::{BREAKER_MAX, Limits};
+use crate::incident::progress::News;
 use crate::model::time::Span;
 use crate::notify::{Address, COMMAND_TIMEOUT_DEFAULT, Recipient, Way};
 
@@ -43,7 +46,26 @@ pub(super) fn recipient(s: &Section<'_>) -> Option<Recipient> {
         Some(false) => command(s),
         None => None,
     };
-    Some(Recipient { name: name?.to_owned(), way: way? })
+    let events = s.get("events").map_or(Some(None), |e| events(e).map(Some));
+    Some(Recipient { name: name?.to_owned(), way: way?, events: events? })
+}
+
+/// What one is told of: some of the kinds of news, at least one.
+fn events(entry: Entry<'_>) -> Option<BTreeSet<News>> {
+    let words: Vec<(&'static str, News)> =
+        News::ALL.into_iter().map(|news| (news.code(), news)).collect();
+    let listed = entry.clone().list()?;
+    if listed.is_empty() {
+        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        entry.problem(
+            "nobody would be told of anything",
+            format!("name some of {}, or take `events` away to be told of all", all.join(", ")),
+        );
+        return None;
+    }
+    let count = listed.len();
+    let read: Vec<News> = listed.into_iter().filter_map(|e| e.one_of(&words)).collect();
+    (read.len() == count).then(|| read.into_iter().collect())
 }
 
 fn webhook(s: &Section<'_>) -> Option<Way> {

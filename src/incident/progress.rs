@@ -69,6 +69,17 @@ pub enum Missing {
 }
 
 impl News {
+    /// Every kind there is.
+    pub const ALL: [News; 7] = [
+        News::Opened,
+        News::Waiting,
+        News::Approved,
+        News::DeadlinePassed,
+        News::NeedsHuman,
+        News::Done,
+        News::Closed,
+    ];
+
     /// The stable word.
     pub fn code(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ mod webhook;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +23,7 @@ use url::Url;
 
 use crate::driver::secret_ref::{SecretRef, Secrets};
 use crate::engine::desk::{NOTICES_LEN, Notice, Told};
+use crate::incident::progress::News;
 use crate::model::time::{Clock, Span};
 use crate::notify::message::Message;
 use crate::telemetry::metrics::Metrics;
@@ -48,6 +50,8 @@ pub struct Recipient {
     pub name: String,
     /// How it is reached.
     pub way: Way,
+    /// What it is told of; everything, if absent.
+    pub events: Option<BTreeSet<News>>,
 }
 
 /// How a recipient is reached.
@@ -123,6 +127,13 @@ pub struct Parts {
     pub told: watch::Sender<Arc<Vec<Told>>>,
 }
 
+/// A recipient with what brings it messages.
+struct Reached {
+    name: String,
+    means: Box<dyn Deliver>,
+    events: Option<BTreeSet<News>>,
+}
+
 /// One recipient at work.
 struct Desk {
     at: usize,
@@ -142,7 +153,7 @@ struct Board {
 /// in Vault, and the next start tells what comes after it.
 pub async fn run(parts: Parts, notices: mpsc::Receiver<Notice>, stop: CancellationToken) {
     let Parts { recipients, secrets, clock, metrics, told } = parts;
-    let means = |recipient: Recipient| -> (String, Box<dyn Deliver>) {
+    let reached = |recipient: Recipient| {
         let means: Box<dyn Deliver> = match recipient.way {
             Way::Webhook { to, key, allow_http, ca_file } => Box::new(webhook::Webhook {
                 to,
@@ -154,28 +165,28 @@ pub async fn run(parts: Parts, notices: mpsc::Receiver<Notice>, stop: Cancellati
             }),
             Way::Command { argv, timeout } => Box::new(command::Program { argv, timeout }),
         };
-        (recipient.name, means)
+        Reached { name: recipient.name, means, events: recipient.events }
     };
-    let named = recipients.into_iter().map(means).collect();
-    tell(named, Board::new(told, metrics), notices, stop).await;
+    let all = recipients.into_iter().map(reached).collect();
+    tell(all, Board::new(told, metrics), notices, stop).await;
 }
 
 async fn tell(
-    named: Vec<(String, Box<dyn Deliver>)>,
+    reached: Vec<Reached>,
     mut board: Board,
     mut notices: mpsc::Receiver<Notice>,
     stop: CancellationToken,
 ) {
-    let blank = |(name, _): &(String, _)| Told { name: name.clone(), ..Told::default() };
-    board.all = Mutex::new(named.iter().map(blank).collect());
+    let blank = |one: &Reached| Told { name: one.name.clone(), ..Told::default() };
+    board.all = Mutex::new(reached.iter().map(blank).collect());
     let board = Arc::new(board);
     board.show();
     let mut desks = JoinSet::new();
     let mut queues = Vec::new();
-    for (at, (_, means)) in named.into_iter().enumerate() {
+    for (at, one) in reached.into_iter().enumerate() {
         let (queue, messages) = mpsc::channel(NOTICES_LEN);
-        queues.push(queue);
-        let desk = Desk { at, means, messages, board: Arc::clone(&board) };
+        queues.push((one.events, queue));
+        let desk = Desk { at, means: one.means, messages, board: Arc::clone(&board) };
         desks.spawn(desk.work());
     }
     loop {
@@ -186,7 +197,10 @@ async fn tell(
         };
         let Some(notice) = notice else { break };
         let message = Arc::new(Message::of(&notice));
-        for (at, queue) in queues.iter().enumerate() {
+        for (at, (events, queue)) in queues.iter().enumerate() {
+            if events.as_ref().is_some_and(|events| !events.contains(&notice.news)) {
+                continue;
+            }
             match queue.try_send(Arc::clone(&message)) {
                 Ok(()) => board.note(at, |told| told.waiting += 1),
                 Err(_) => board.lost(at, "its queue is full"),

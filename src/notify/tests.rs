@@ -1,5 +1,6 @@
 //! Telling people: what is said, how often it is tried, and what one who is away costs the others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
 use crate::notify::command::Program;
 use crate::notify::message::Message;
-use crate::notify::{Board, Deliver, PAUSES, Undelivered, tell};
+use crate::notify::{Board, Deliver, PAUSES, Reached, Undelivered, tell};
 use crate::telemetry::metrics::Metrics;
 
 const NOW: Timestamp = Timestamp(1_795_317_120_000);
@@ -106,20 +107,26 @@ struct Set {
 
 /// Recipients that fail so often.
 fn set(failures: &[usize]) -> Set {
+    set_hearing(failures, None)
+}
+
+/// The same, where the first one is only told of some things.
+fn set_hearing(failures: &[usize], first: Option<BTreeSet<News>>) -> Set {
     let (told_in, told) = watch::channel(Arc::default());
     let (notices, notices_in) = mpsc::channel(NOTICES_LEN);
     let mut arrived = Vec::new();
-    let mut named: Vec<(String, Box<dyn Deliver>)> = Vec::new();
+    let mut reached: Vec<Reached> = Vec::new();
     for (at, failures) in failures.iter().enumerate() {
         let list = Arc::new(Mutex::new(Vec::new()));
         arrived.push(Arc::clone(&list));
         let scripted = Scripted { failures: Mutex::new(*failures), arrived: list };
-        named.push((format!("r{at}"), Box::new(scripted)));
+        let events = first.clone().filter(|_| at == 0);
+        reached.push(Reached { name: format!("r{at}"), means: Box::new(scripted), events });
     }
     let stop = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     let board = Board::new(told_in, Metrics::new("test", NOW));
-    tasks.spawn(tell(named, board, notices_in, stop.clone()));
+    tasks.spawn(tell(reached, board, notices_in, stop.clone()));
     Set { notices, told, arrived, tasks, stop }
 }
 
@@ -143,6 +150,18 @@ async fn one_who_is_away_for_a_while_is_tried_again_and_delays_nobody() {
     assert_eq!(all[0], all[1], "the same messages in the same order");
     set.stop.cancel();
     while set.tasks.join_next().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_hears_of_some_things_only_is_told_nothing_else() {
+    let mut set = set_hearing(&[0, 0], Some(BTreeSet::from([News::Waiting, News::Done])));
+    for news in News::ALL {
+        set.notices.send(notice(news, "a")).await.unwrap();
+    }
+    until(&mut set.told, |told| told.len() == 2 && told[1].delivered == 7).await;
+    until(&mut set.told, |told| told[0].delivered == 2 && told[0].waiting == 0).await;
+    let heard = set.arrived[0].lock().unwrap().clone();
+    assert!(heard[0].contains("-waiting-") && heard[1].contains("-done-"), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]

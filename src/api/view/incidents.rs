@@ -1,6 +1,7 @@
 //! From incidents to what leaves the daemon.
 
 use crate::api::wire::Why;
+use crate::api::wire::brakes::{Brakes, OpenIncidents};
 use crate::api::wire::incidents as wire;
 use crate::engine::desk::{Picture, Told};
 use crate::incident::record::{Incident, Sighting, State};
@@ -21,6 +22,21 @@ pub(in crate::api) fn list(picture: &Picture, told: &[Told], now: Timestamp) -> 
         },
         incidents: picture.incidents.values().rev().map(|one| incident(one, now)).collect(),
         notify: told.iter().map(recipient).collect(),
+    }
+}
+
+/// What holds rotations back as a whole, and how many leaks are open.
+pub(in crate::api) fn brakes(breaker_open: bool, picture: &Picture, now: Timestamp) -> Brakes {
+    let mut open = OpenIncidents::default();
+    for incident in picture.incidents.values() {
+        open.open += u64::from(incident.is_open());
+        open.waiting += u64::from(incident.is_waiting());
+        open.overdue += u64::from(incident.is_overdue(now));
+    }
+    Brakes {
+        breaker_open,
+        alert_breaker_open: picture.guard.open,
+        incidents: picture.ready.then_some(open),
     }
 }
 
