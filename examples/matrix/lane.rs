@@ -162,8 +162,9 @@ impl Lane {
                     let current = detail.secret.summary.current.as_ref();
                     let open = run.is_some_and(|run| run.phase != "closed");
                     let there = current.is_some_and(|current| current.version >= version);
-                    let ready = detail.daemon.loaded && detail.daemon.leader;
-                    if open || there || (ready && daemon.rotate(secret, "matrix").await?) {
+                    // The picture of one that does not lead, or not yet, may be an old one.
+                    let knows = detail.daemon.loaded && detail.daemon.leader;
+                    if knows && (open || there || daemon.rotate(secret, "matrix").await?) {
                         return Ok(());
                     }
                 }
