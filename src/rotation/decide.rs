@@ -370,7 +370,7 @@ fn target_effects(rotation: &Rotation, due: Option<&Deadline>, now: Timestamp) -
         }
         if is_reached(target) {
             let stale = fresh_needed && !is_fresh(target, oldest, now);
-            let routine = next_look(target).is_some_and(|at| at <= now);
+            let routine = next_look(target, now).is_some_and(|at| at <= now);
             if urged || stale || routine {
                 effects.push(Effect::Observe { target: target_name });
             }
@@ -416,8 +416,10 @@ fn needs_fresh_evidence(rotation: &Rotation, now: Timestamp) -> bool {
     }
 }
 
-fn next_look(target: &TargetState) -> Option<Timestamp> {
-    Some(target.asked_at? + target.terms.observe_every?)
+/// A target asked in the future is asked now: the clock was set back since.
+fn next_look(target: &TargetState, now: Timestamp) -> Option<Timestamp> {
+    let (asked, every) = (target.asked_at?, target.terms.observe_every?);
+    Some(if asked > now { now } else { asked + every })
 }
 
 // ---------------------------------------------------------------- 5: what to wait for
@@ -491,7 +493,7 @@ fn next_moment(rotation: &Rotation, now: Timestamp) -> Option<Timestamp> {
     for target in rotation.targets.values().filter(|target| !target.removed) {
         moments.extend(target.trouble.not_before);
         moments.extend(evidence::settles_at(target));
-        moments.extend(next_look(target));
+        moments.extend(next_look(target, now));
     }
     moments.into_iter().filter(|moment| *moment > now).min()
 }
