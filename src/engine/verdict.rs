@@ -1,7 +1,8 @@
 //! How routine rotations went, for the breaker: read off the records, so that a restart forgets
 //! nothing of it.
 //!
-//! Decides when it is known of a rotation, and what counts as failed; what follows is the breaker's.
+//! Decides when it is known of a rotation, and what counts as failed; what follows is the
+//! breaker's.
 
 use crate::engine::Engine;
 use crate::engine::ledger::Entry;
