@@ -52,6 +52,7 @@ use crate::http::unix::{SocketError, SocketSettings, UnixDoor};
 use crate::model::fingerprint::FingerprintKey;
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Entropy};
+use crate::rotation::machine::Machine;
 use crate::store::Store;
 use crate::store::instance::{Instance, InstanceError};
 use crate::store::kv::KvStore;
@@ -412,6 +413,7 @@ impl Running {
             recognition: build::recognition(&self.config),
             recogniser: memory.recogniser,
             audit: Box::new(audit),
+            machine: Machine::default(),
             leadership: leads,
             leader: led_by,
             epoch_seen,

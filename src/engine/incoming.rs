@@ -55,6 +55,9 @@ impl Engine {
         entry.starting = None;
         let before = entry.durable.as_ref().map(|stored| stored.revision);
         entry.settle(standing, failures);
+        if std::mem::take(&mut entry.doubted) {
+            entry.doubt();
+        }
         if std::mem::take(&mut entry.reloaded) {
             entry.look_again(now);
         }

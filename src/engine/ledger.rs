@@ -15,6 +15,7 @@ use crate::engine::snapshot::FailureView;
 use crate::engine::walk::{Standing, Task};
 use crate::model::id::{RotationId, SecretName};
 use crate::model::policy::Lane;
+use crate::model::reason::Reason;
 use crate::model::time::{Span, Timestamp};
 use crate::plan::facts::Facts;
 use crate::rotation::Rotation;
@@ -76,6 +77,8 @@ pub(super) struct Entry {
     pub(super) turn: Turn,
     /// The lane in which a rotation is to be opened that is not in the record yet.
     pub(super) starting: Option<Lane>,
+    /// Others may have written while a walk was under way, which does not know of it.
+    pub(super) doubted: bool,
     /// The config changed while a walk was under way, which does not know of it.
     pub(super) reloaded: bool,
     /// Commands that wait for the walk to end.
@@ -113,6 +116,7 @@ impl Entry {
             judged: None,
             turn: Turn::Idle,
             starting: None,
+            doubted: false,
             reloaded: false,
             commands: VecDeque::new(),
             failures: VecDeque::new(),
@@ -174,6 +178,12 @@ impl Entry {
         while self.failures.len() > FAILURES_MAX {
             self.failures.pop_front();
         }
+    }
+
+    /// What memory says of it does not count any more: it is to be read again.
+    pub(super) fn doubt(&mut self) {
+        let text = "another replica may have changed it since it was read".to_owned();
+        self.standing = Standing::Unknown { reason: Reason::NoLease, text };
     }
 
     /// Has its rotation looked at now, so that it is told of new terms.
@@ -277,6 +287,20 @@ impl Ledger {
         if let Some(at) = at {
             entry.wake = Some(at);
             self.wakes.insert((at, name.clone()));
+        }
+    }
+
+    /// Has every secret of the config read again, whatever is known of it.
+    pub(super) fn doubt(&mut self, now: Timestamp) {
+        for name in self.names() {
+            let Some(entry) = self.get_mut(&name).filter(|entry| entry.managed.is_some()) else {
+                continue;
+            };
+            match entry.turn {
+                Turn::Walking { .. } => entry.doubted = true,
+                Turn::Idle | Turn::Queued { .. } => entry.doubt(),
+            }
+            self.wake_at(&name, Some(now));
         }
     }
 

@@ -1,4 +1,5 @@
-//! The first reading of the records, those without a config included.
+//! The first reading of the records, those without a config included, and what is to be read again:
+//! all of them, whenever others may have written.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -9,14 +10,28 @@ use crate::engine::Engine;
 use crate::engine::ledger::Entry;
 use crate::engine::recollect::learn_keys;
 use crate::engine::walk::Standing;
-use crate::model::id::SecretName;
+use crate::model::id::{Epoch, SecretName};
 use crate::model::reason::Reason;
+use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
 /// Records that are read at once: what keeps Vault busy without piling up.
 const LOADS_AT_ONCE: usize = 64;
 
 impl Engine {
+    /// Goes on under this epoch: what was read under another one does not count any more.
+    pub(super) fn lead_under(&mut self, epoch: Epoch, now: Timestamp) {
+        if self.read_under.replace(epoch) != Some(epoch) {
+            self.doubt(now);
+        }
+    }
+
+    /// Has everything read again: from when we do not lead until we do, others may write.
+    pub(super) fn doubt(&mut self, now: Timestamp) {
+        self.ledger.doubt(now);
+        self.changed.extend(self.ledger.names());
+    }
+
     /// Reads what there is: every record, those without a config included.
     pub(super) async fn load(&mut self) -> Result<(), (Reason, String)> {
         let failed = |error: &StoreError| (error.failure().reason, error.to_string());
@@ -26,7 +41,9 @@ impl Engine {
             if !listed.contains(&name)
                 && let Some(entry) = self.ledger.get_mut(&name)
             {
-                entry.settle(Standing::Absent, Vec::new());
+                // Like the others it is read once more, under our lease.
+                let text = "there is no record; not looked at yet".to_owned();
+                entry.settle(Standing::Unknown { reason: Reason::NoLease, text }, Vec::new());
             }
         }
         let store = &self.world.store;

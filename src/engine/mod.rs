@@ -65,13 +65,14 @@ use crate::engine::waiting::Waiting;
 use crate::engine::walk::{Progress, Signals, Standing, Task, Walk, Walked};
 use crate::engine::world::World;
 use crate::model::fingerprint::FingerprintKey;
-use crate::model::id::{InstanceId, SecretName};
+use crate::model::id::{Epoch, InstanceId, SecretName};
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Entropy, Span, Steady, Timestamp};
 use crate::plan::breaker::Breaker;
 use crate::plan::budget::Budget;
 use crate::plan::{self, Start};
+use crate::rotation::machine::Machine;
 use crate::store::Store;
 use crate::store::audit::AuditSink;
 use crate::store::lease::Holder;
@@ -84,9 +85,6 @@ const TURN_MAX: Span = Span::from_secs(5);
 
 /// The picture for readers is made anew at most this often while much is going on.
 const PUBLISH_PAUSE: Span = Span(50);
-
-/// How soon a lease that was taken or lost is noticed.
-const LEASE_LOOK: Span = Span(200);
 
 /// Pause between tries at the first reading of the records.
 const LOAD_PAUSE: Span = Span::from_secs(2);
@@ -107,6 +105,8 @@ pub struct Parts {
     pub recogniser: Recogniser,
     /// Where audit lines go.
     pub audit: Box<dyn AuditSink>,
+    /// What decides.
+    pub machine: Machine,
     /// Whether we lead; if not, why.
     pub leadership: watch::Receiver<Result<Leadership, Reason>>,
     /// Who leads, for people.
@@ -151,6 +151,9 @@ pub struct Engine {
     progress: (mpsc::UnboundedSender<Progress>, mpsc::UnboundedReceiver<Progress>),
     budget: Budget,
     breaker: Breaker,
+    leadership: watch::Receiver<Result<Leadership, Reason>>,
+    /// The epoch under which memory is read: under another one others may have written since.
+    read_under: Option<Epoch>,
     leader: watch::Receiver<Option<Holder>>,
     epoch_seen: Arc<AtomicU64>,
     health: Health,
@@ -164,6 +167,7 @@ impl Engine {
     /// An engine that has not read anything yet.
     pub fn new(parts: Parts) -> Engine {
         let started_at = parts.clock.now();
+        let leadership = parts.leadership.clone();
         let gate = Gate::new(Posts {
             store: Arc::clone(&parts.store),
             clock: Arc::clone(&parts.clock),
@@ -184,6 +188,7 @@ impl Engine {
             recognition: parts.recognition,
             recogniser: parts.recogniser,
             gate,
+            machine: parts.machine,
             limits: parts.limits,
             places,
             stopping: AtomicBool::new(false),
@@ -199,6 +204,8 @@ impl Engine {
             progress: mpsc::unbounded_channel(),
             budget: parts.budget,
             breaker: Breaker::default(),
+            leadership,
+            read_under: None,
             leader: parts.leader,
             epoch_seen: parts.epoch_seen,
             health: Health {
@@ -264,6 +271,7 @@ impl Engine {
                 Some(envelope) = doors.commands.recv() => self.command(envelope),
                 Some(progress) = self.progress.1.recv() => self.progressed(progress),
                 Some(managed) = doors.reloads.recv() => self.reload(managed),
+                Ok(()) = self.leadership.changed() => {}
                 () = tokio::time::sleep(pause.to_std()) => {}
             }
         }
@@ -309,14 +317,18 @@ impl Engine {
         self.health.epoch = leads.as_ref().ok().map(|leadership| leadership.epoch);
         match (led, leads.is_ok()) {
             // Nothing is started, so nothing else would say what is in the way.
-            (_, false) => self.trouble(Some(self.world.gate.why_not())),
+            (led, false) => {
+                self.trouble(Some(self.world.gate.why_not()));
+                if led {
+                    self.doubt(now);
+                }
+            }
             // Vault has just taken a write of ours.
             (false, true) => self.trouble(None),
             _ => {}
         }
-        if leads.is_err() {
-            return;
-        }
+        let Ok(leadership) = leads else { return };
+        self.lead_under(leadership.epoch, now);
         self.health.breaker_open = self.breaker.is_tripped();
         for name in self.waiting.called(self.plan_limits().budget) {
             self.ledger.wake_at(&name, Some(now));
@@ -443,15 +455,10 @@ impl Engine {
 
     fn pause(&self, next_load: Option<Timestamp>) -> Span {
         let now = self.world.clock.now();
-        let led = self.health.epoch.is_some() || !self.health.loaded;
         let next = self.ledger.next_wake().filter(|_| self.health.epoch.is_some());
         let marks = self.marking.next().filter(|_| self.health.epoch.is_some());
         let next = next.into_iter().chain(next_load).chain(marks).min();
-        let longest = match (led, self.changed.is_empty()) {
-            (true, true) => TURN_MAX,
-            (true, false) => PUBLISH_PAUSE,
-            (false, _) => LEASE_LOOK,
-        };
+        let longest = if self.changed.is_empty() { TURN_MAX } else { PUBLISH_PAUSE };
         next.map_or(longest, |at| at.since(now).min(longest)).max(Span(1))
     }
 

@@ -30,8 +30,7 @@ use crate::model::target::TargetTerms;
 use crate::model::time::Span;
 use crate::plan::Start;
 use crate::rotation::Rotation;
-use crate::rotation::apply::apply;
-use crate::rotation::decide::{Next, Wait, Why, decide};
+use crate::rotation::decide::{Next, Wait, Why};
 use crate::rotation::event::{Event, Happening};
 use crate::rotation::phase::Phase;
 use crate::store::{StoreError, Stored};
@@ -287,7 +286,7 @@ impl Walk {
                 return self.make_way(stored).await;
             }
             let now = self.world.clock.now();
-            match decide(&stored.record.rotation, now) {
+            match (self.world.machine.decide)(&stored.record.rotation, now) {
                 Next::Record(event) => self.take(stored, event)?,
                 Next::Do(effects) => {
                     if let Some(wait) = self.perform(stored, effects).await? {
@@ -322,7 +321,7 @@ impl Walk {
         let at = event.at;
         let noteworthy = noteworthy(&event.what);
         let leaked = matches!(event.what, Happening::Tainted { .. });
-        let after = apply(before.clone(), event).map_err(|illegal| {
+        let after = (self.world.machine.apply)(before.clone(), event).map_err(|illegal| {
             tracing::error!(secret = %name, rotation = %before.id, "{illegal}");
             Broken::Defect(format!("a defect: {illegal}; please report it"))
         })?;

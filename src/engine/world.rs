@@ -8,6 +8,7 @@ use crate::engine::limits::{Limits, Places};
 use crate::engine::recognition::{Recogniser, Settings};
 use crate::model::fingerprint::FingerprintKey;
 use crate::model::time::{Clock, Entropy, Span};
+use crate::rotation::machine::Machine;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -20,6 +21,7 @@ pub(super) struct World {
     pub(super) recognition: Settings,
     pub(super) recogniser: Recogniser,
     pub(super) gate: Gate,
+    pub(super) machine: Machine,
     pub(super) limits: Limits,
     pub(super) places: Places,
     /// The process is ending: walks come to their record and go no further.

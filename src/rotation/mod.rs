@@ -33,6 +33,7 @@ mod ending;
 pub mod event;
 pub mod evidence;
 mod lookup;
+pub mod machine;
 mod moves;
 pub mod open;
 pub mod phase;

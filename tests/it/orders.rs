@@ -214,3 +214,26 @@ async fn rotations_that_stand_still_trip_the_breaker_and_a_restart_does_not_forg
     shop.rest().await;
     assert!(!is_open(&shop));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_leads_again_goes_on_with_what_another_one_has_opened_meanwhile() {
+    let bench = Bench::new(Duration::ZERO);
+    let plans = [plan("key", &Arc::new(Service::default()))];
+    let name = &plans[0].name;
+    let first = bench.open(&plans);
+    first.rest().await;
+    first.lose_the_lease();
+    first.until(name, |view| view.waiting.why.starts_with("no_lease")).await;
+
+    let second = bench.open(&plans);
+    second.until(name, |view| view.waiting.why == "schedule").await;
+    second.ask(rotate(name, false)).await.unwrap();
+    second.until(name, |view| rotation(view).phase.name() == "overlap").await;
+    second.close().await;
+
+    first.take_the_lease(2);
+    let is_done = |view: &SecretView| {
+        rotation(view).is_closed() && rotation(view).current() == Some(VersionId(2))
+    };
+    first.until(name, is_done).await;
+}

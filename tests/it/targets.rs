@@ -26,7 +26,7 @@ async fn the_kv_in_memory_keeps_the_contract_of_kv() {
     let kv = || MemKv::with_clock(Arc::new(MachineClock::new())).mounted_at(&["kv"]);
     kv_contract::all(&kv(), "kv").await;
     let kv = kv();
-    let delete = async |at: &KvPath| kv.soft_delete(at);
+    let delete = async |at: &KvPath| _ = kv.soft_delete(at);
     kv_contract::a_soft_deleted_newest_version_is_not_absent(&kv, "kv", delete).await;
 }
 

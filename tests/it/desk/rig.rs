@@ -37,6 +37,7 @@ use rotord::plan::budget::Budget;
 use rotord::plan::cadence::Cadence;
 use rotord::plan::facts::Initial;
 use rotord::rotation::Terms;
+use rotord::rotation::machine::Machine;
 use rotord::store::audit::{AuditError, AuditSink, Entry, Head, MemoryAudit, Seq};
 use rotord::store::incident::{Incidents, MemoryIncidents};
 use rotord::store::memory::MemoryStore;
@@ -297,6 +298,7 @@ impl World {
             entropy: entropy.clone(),
             fingerprints: self.store.fingerprint_key("1").await.unwrap(),
             audit: Box::new(self.audit.clone()),
+            machine: Machine::default(),
             leadership: leads,
             leader: watch::channel(None).1,
             recognition: Settings::default(),

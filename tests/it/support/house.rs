@@ -23,6 +23,7 @@ use rotord::plan::budget::Budget;
 use rotord::plan::cadence::Cadence;
 use rotord::plan::facts::Initial;
 use rotord::rotation::Terms;
+use rotord::rotation::machine::Machine;
 use rotord::store::audit::MemoryAudit;
 use rotord::store::memory::MemoryStore;
 use rotord::store::{Store, Stored};
@@ -98,6 +99,7 @@ impl House {
             recognition: settings,
             recogniser: recogniser.clone(),
             audit: Box::new(MemoryAudit::default()),
+            machine: Machine::default(),
             leadership,
             leader: watch::channel(None).1,
             epoch_seen: Arc::new(AtomicU64::new(0)),

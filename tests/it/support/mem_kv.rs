@@ -58,10 +58,20 @@ impl MemKv {
     }
 
     /// Soft-deletes the newest version, as `kv delete` does.
-    pub(crate) fn soft_delete(&self, at: &KvPath) {
+    pub(crate) fn soft_delete(&self, at: &KvPath) -> u64 {
         let mut paths = self.paths();
         let versions = paths.get_mut(at).unwrap();
         versions.all.get_mut(&versions.newest).unwrap().metadata.deleted = true;
+        versions.newest
+    }
+
+    /// Brings a soft-deleted version back, as `kv undelete` does.
+    pub(crate) fn undelete(&self, at: &KvPath, version: u64) {
+        let mut paths = self.paths();
+        let found = paths.get_mut(at).and_then(|versions| versions.all.get_mut(&version));
+        if let Some(version) = found {
+            version.metadata.deleted = false;
+        }
     }
 
     /// The newest version's content.

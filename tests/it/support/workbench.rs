@@ -29,6 +29,7 @@ use rotord::plan::budget::Budget;
 use rotord::plan::cadence::Cadence;
 use rotord::plan::facts::Initial;
 use rotord::rotation::Terms;
+use rotord::rotation::machine::Machine;
 use rotord::store::audit::{AuditError, AuditSink, Entry, Head, MemoryAudit, Seq};
 use rotord::store::kv::KvStore;
 use rotord::store::lease::Holder;
@@ -438,6 +439,7 @@ impl Bench {
             entropy,
             fingerprints: FingerprintKey::new("1", &SecretBytes::new(vec![7; 32])),
             audit: Box::new(self.lines.clone()),
+            machine: Machine::default(),
             leadership,
             leader,
             recognition: Settings::default(),
@@ -480,6 +482,13 @@ impl Shop {
     /// The lease is another's from now on.
     pub(crate) fn lose_the_lease(&self) {
         let _ = self.leads.send_replace(Err(Reason::NoLease));
+    }
+
+    /// The lease is ours again, under this epoch.
+    pub(crate) fn take_the_lease(&self, epoch: u64) {
+        let until = Steady(u64::MAX / 2);
+        let leadership = Leadership { epoch: Epoch(epoch), until, destructive_from: Steady(0) };
+        let _ = self.leads.send_replace(Ok(leadership));
     }
 
     pub(crate) fn view(&self, name: &SecretName) -> Arc<SecretView> {
