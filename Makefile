@@ -2,6 +2,7 @@
 #
 #   make demo      rotations in front of your eyes, on a real OpenBao with live traffic
 #   make test      everything CI checks
+#   make sim       SEEDS=n seeds of the simulated world, others at each run
 #   make matrix    every fault at every request of a rotation, a million signed requests; half an hour
 #                  ONLY=part-of-a-name RUNS=3 BINARY=target/ci/rotord
 #   make bench     what rotord costs, and how fast it is: ONLY=alerts,scan for some of it, QUICK=1
@@ -14,7 +15,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := test
-.PHONY: demo matrix test bench check install release tools lint deny
+.PHONY: demo matrix test sim bench check install release tools lint deny
 
 BEGIN := $(shell date +%s)
 CARGO ?= cargo
@@ -67,6 +68,15 @@ bench: $(BAO_STAMP) release
 	ulimit -n "$$(ulimit -Hn)"
 	$(CARGO) run --quiet $(PROFILE) --example bench -- --page docs/performance.md \
 		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+# Which seeds they are is printed: FIRST=n runs the same again.
+SEEDS ?= 10000
+FIRST ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+sim:
+	first=$(FIRST)
+	echo "sim: first=$$first seeds=$(SEEDS)"
+	ROTORD_SIM=$$first..$$((first + $(SEEDS))) $(CARGO) test $(PROFILE) --test it -- \
+		--exact sim::the_promises_hold_for_every_seed --nocapture
 
 check: lint deny
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps --document-private-items

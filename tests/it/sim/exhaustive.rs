@@ -19,7 +19,14 @@ use crate::sim::scenario::{self, Fixed, Plot, Report};
 use crate::sim::setups::{self, Setup};
 
 fn tell(fixed: &Fixed, planned: BTreeMap<u64, Fault>, leaks: Planned) -> Report {
-    scenario::run(Plot { seed: 7, fault_permille: 0, planned, leaks, fixed: Some(fixed.clone()) })
+    scenario::run(Plot {
+        seed: 7,
+        fault_permille: 0,
+        planned,
+        leaks,
+        bug: None,
+        fixed: Some(fixed.clone()),
+    })
 }
 
 /// Tells every case, each thread its own share.

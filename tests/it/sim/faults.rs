@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::sim::seat::Seat;
 use crate::sim::world::World;
 
 /// One way for a call to go wrong.
@@ -55,7 +56,7 @@ pub(super) enum Answer<T> {
 
 impl World {
     /// The fault of the next boundary.
-    fn next_fault(&self, what: &str) -> Fault {
+    fn next_fault(&self, seat: &Seat, what: &str) -> Fault {
         let boundary = self.count_boundary();
         self.leak_at(boundary);
         let (planned, rate) = {
@@ -68,7 +69,7 @@ impl World {
             None => Fault::None,
         };
         if fault != Fault::None {
-            self.note(&format!("#{boundary} {what}: {fault:?}"));
+            self.note(&format!("#{boundary} {} {what}: {fault:?}", seat.instance()));
             self.reached(format!("fault {fault:?}"));
         }
         fault
@@ -77,16 +78,18 @@ impl World {
     /// Carries out a call with its fault. `act` is what happens in the world, all at once.
     pub(super) async fn boundary<T: Send + 'static>(
         &self,
+        seat: &Seat,
         what: &str,
         act: impl Fn() -> T + Send + Sync + 'static,
     ) -> Answer<T> {
-        let fault = self.next_fault(what);
+        let fault = self.next_fault(seat, what);
         self.pass(self.chance.millis(40)).await;
+        seat.awake().await;
         match fault {
-            Fault::CrashBefore => return self.die().await,
+            Fault::CrashBefore => return self.die(seat).await,
             Fault::Refuse => return Answer::Refused,
             Fault::Late | Fault::Hang => {
-                let after = Duration::from_secs(1) + self.chance.millis(20_000);
+                let after = Duration::from_secs(1) + self.chance.millis(self.delay_max(what));
                 // It lands whatever becomes of the process that sent it.
                 self.later(after, move || drop(act()));
                 if fault == Fault::Hang {
@@ -98,7 +101,7 @@ impl World {
         }
         let mut done = act();
         match fault {
-            Fault::CrashAfter => return self.die().await,
+            Fault::CrashAfter => return self.die(seat).await,
             Fault::DoAndLose => return Answer::Lost,
             Fault::DoAndLie => return Answer::Lied,
             // Whoever sends a request again gets the answer to the last one.
@@ -106,12 +109,33 @@ impl World {
             _ => {}
         }
         self.pass(self.chance.millis(20)).await;
+        seat.awake().await;
         Answer::Honest(done)
     }
 
+    /// What is delayed mostly comes soon; some of it takes an hour.
+    fn delay_max(&self, what: &str) -> u64 {
+        if self.state().long_delays && !self.is_swift(what) && self.chance.permille(200) {
+            self.reached("fault Late by up to an hour");
+            return 3_600_000;
+        }
+        20_000
+    }
+
+    /// Whether nothing could be promised if it arrived an hour later: a mint at an issuer that ends
+    /// the old key with it, and material, for which rotord looks again a minute after and when it
+    /// starts.
+    fn is_swift(&self, what: &str) -> bool {
+        let state = self.state();
+        let of = state.secrets.iter().find(|(name, _)| what.starts_with(name.as_str()));
+        let ends_keys =
+            of.is_some_and(|(_, truth)| truth.dies_on_mint) && what.contains(" issuer ");
+        ends_keys || what.starts_with("vault write rotord/material/")
+    }
+
     /// The process is dead: nothing of it ever goes on.
-    async fn die<T>(&self) -> Answer<T> {
-        self.crash();
+    async fn die<T>(&self, seat: &Seat) -> Answer<T> {
+        self.crash(seat);
         std::future::pending().await
     }
 }

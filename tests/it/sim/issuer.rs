@@ -14,6 +14,7 @@ use rotord::model::time::{Entropy, Span, Timestamp};
 
 use crate::sim::checkers;
 use crate::sim::faults::Answer;
+use crate::sim::seat::Seat;
 use crate::sim::truth::Key;
 use crate::sim::world::{State, World};
 
@@ -30,6 +31,7 @@ pub(super) enum Manner {
 
 pub(super) struct SimIssuer {
     pub(super) world: Arc<World>,
+    pub(super) seat: Arc<Seat>,
     pub(super) secret: SecretName,
     pub(super) capabilities: Capabilities,
     pub(super) manner: Manner,
@@ -102,6 +104,11 @@ impl SimIssuer {
     ) -> Result<T, DriverError> {
         let line = format!("{} issuer {what}", self.secret);
         self.world.called(line.clone());
+        self.seat.awake().await;
+        if self.world.clock.truly() < self.seat.fate().no_services_until {
+            let what = "simulated partition";
+            return Err(DriverError::transient(Reason::Unreachable, what));
+        }
         let world = Arc::clone(&self.world);
         let text = line.clone();
         let act = move || {
@@ -109,7 +116,7 @@ impl SimIssuer {
             world.note(&text);
             act(&world, now)
         };
-        failed(self.world.boundary(&line, act).await, maybe_done)
+        failed(self.world.boundary(&self.seat, &line, act).await, maybe_done)
     }
 
     fn key(&self, value: Vec<u8>, tag: &Tag) -> Key {
@@ -144,7 +151,8 @@ impl Issuer for SimIssuer {
     }
 
     async fn mint(&self, tag: &Tag, ours: Option<&Material>) -> Result<Minted, DriverError> {
-        checkers::audited::intent_of(&self.world, &self.secret, &["mint", "place"]);
+        checkers::audited::intent_of(&self.world, &self.seat, &self.secret, &["mint", "place"]);
+        checkers::fenced::starts(&self.world, &self.seat, "a mint");
         if self.manner == Manner::ByHand {
             return Err(DriverError::refused(Reason::ValueNeeded, "a person must mint it"));
         }
@@ -197,7 +205,8 @@ impl Issuer for SimIssuer {
     }
 
     async fn roll(&self, found: &KeyId, tag: &Tag) -> Result<Minted, DriverError> {
-        checkers::audited::intent_of(&self.world, &self.secret, &["roll"]);
+        checkers::audited::intent_of(&self.world, &self.seat, &self.secret, &["roll"]);
+        checkers::fenced::starts(&self.world, &self.seat, "a roll");
         let key = self.key(self.world.chance.value(), tag);
         let (secret, found) = (self.secret.clone(), found.clone());
         let (found, value) = self
@@ -232,11 +241,12 @@ impl Issuer for SimIssuer {
     }
 
     async fn revoke(&self, key: &KeyId) -> Result<(), DriverError> {
-        checkers::audited::intent_of(&self.world, &self.secret, &["revoke", "sweep"]);
+        checkers::audited::intent_of(&self.world, &self.seat, &self.secret, &["revoke", "sweep"]);
         if self.manner == Manner::ByHand {
             return Err(DriverError::refused(Reason::RevokeByHand, "a person must end it"));
         }
         checkers::destroy::key(&self.world, &self.secret, key);
+        checkers::fenced::destroys(&self.world, &self.seat, &key.0);
         let (secret, key) = (self.secret.clone(), key.clone());
         self.call(&format!("revoke {key}"), false, move |world, _| {
             world.change(&format!("{secret} issuer ends {key}"), |state, _| {

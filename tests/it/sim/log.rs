@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -11,7 +12,11 @@ const LOG_MAX: usize = 8 * 1024 * 1024;
 
 /// Everything that was logged.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log {
+    lines: Arc<Mutex<Vec<u8>>>,
+    /// It is longer than anybody can read.
+    pub(super) too_long: Arc<Notify>,
+}
 
 impl Log {
     /// Has this thread's log written here until the guard is dropped.
@@ -27,15 +32,18 @@ impl Log {
     }
 
     pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.lines.lock().unwrap()).into_owned()
     }
 }
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut log = self.0.lock().unwrap();
-        assert!(log.len() < LOG_MAX, "the log of one run is longer than anybody can read");
-        log.extend_from_slice(line);
+        let mut log = self.lines.lock().unwrap();
+        if log.len() < LOG_MAX {
+            log.extend_from_slice(line);
+        } else {
+            self.too_long.notify_one();
+        }
         Ok(line.len())
     }
 

@@ -13,12 +13,15 @@ mod checkers;
 mod coverage;
 mod exhaustive;
 mod faults;
+mod fleet;
 mod issuer;
 mod log;
 mod people;
+mod planted;
 mod process;
 mod scanner;
 mod scenario;
+mod seat;
 mod setups;
 mod target;
 pub(crate) mod time;
@@ -28,10 +31,12 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rotord::vault::KvPath;
 
+use crate::sim::planted::Bug;
 use crate::sim::scanner::Planned;
 use crate::sim::scenario::{Plot, Report};
 use crate::sim::vault::SimVault;
@@ -40,6 +45,9 @@ use crate::support::kv_contract;
 
 /// Seeds that every run of the tests goes through.
 const SEEDS: u64 = 2_000;
+
+/// A planted bug must be found within so many.
+const SEEDS_A_BUG: u64 = 1_000;
 
 /// Threads that share the seeds: what the smallest machine of the tests has.
 const THREADS: usize = 2;
@@ -71,17 +79,43 @@ fn the_promises_hold_for_every_seed() {
     }
 }
 
+/// Each rule that is broken on purpose is found to be, and by a checker, not by chance.
+#[test]
+fn every_planted_bug_is_found() {
+    let found: Mutex<BTreeMap<usize, (u64, String)>> = Mutex::default();
+    let hunt = |thread: usize| {
+        for (at, bug) in Bug::ALL.iter().enumerate().skip(thread).step_by(THREADS) {
+            let broken = |seed| run_with(seed, Some(*bug)).violations.into_iter().next();
+            if let Some(first) = (0..SEEDS_A_BUG).find_map(|seed| Some((seed, broken(seed)?))) {
+                found.lock().unwrap().insert(at, first);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for at in 0..THREADS {
+            scope.spawn(move || hunt(at));
+        }
+    });
+    let found = found.into_inner().unwrap();
+    for (bug, (seed, what)) in found.iter().map(|(at, first)| (Bug::ALL[*at], first)) {
+        println!("sim: planted={bug:?} seeds={} by={what:?}", seed + 1);
+    }
+    let missed = |(at, _): &(usize, &Bug)| !found.contains_key(at);
+    let missed: Vec<&Bug> = Bug::ALL.iter().enumerate().filter(missed).map(|(_, b)| b).collect();
+    assert!(missed.is_empty(), "not found within {SEEDS_A_BUG} seeds: {missed:?}");
+}
+
 /// Without faults the simulated Vault is a Vault.
 #[tokio::test(start_paused = true)]
 async fn the_simulated_vault_keeps_the_contract_of_kv() {
     let vault = || {
         let world = World::over(1, 0, &["kv"]);
         world.stop_faults();
-        SimVault { world }
+        SimVault { seat: Arc::clone(&world.seats[0]), world }
     };
     kv_contract::all(&vault(), "kv").await;
     let vault = vault();
-    let delete = async |at: &KvPath| vault.world.kv.soft_delete(at);
+    let delete = async |at: &KvPath| _ = vault.world.kv.soft_delete(at);
     kv_contract::a_soft_deleted_newest_version_is_not_absent(&vault, "kv", delete).await;
 }
 
@@ -121,12 +155,17 @@ fn brief(report: Report) -> Report {
 }
 
 fn run(seed: u64) -> Report {
+    run_with(seed, None)
+}
+
+fn run_with(seed: u64, bug: Option<Bug>) -> Report {
     let rate = RATES[usize::try_from(seed).unwrap() % RATES.len()];
     scenario::run(Plot {
         seed,
         fault_permille: rate,
         planned: BTreeMap::new(),
         leaks: Planned::new(),
+        bug,
         fixed: None,
     })
 }

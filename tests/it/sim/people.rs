@@ -13,12 +13,12 @@ use rotord::plan::facts::Initial;
 use rotord::rotation::Rotation;
 use rotord::rotation::phase::Phase;
 
-use crate::sim::checkers::orphan;
+use crate::sim::checkers::{self, orphan};
 use crate::sim::issuer::{Manner, by_hand, end_by_hand, material};
 use crate::sim::process::Process;
 use crate::sim::setups::Setup;
 use crate::sim::target;
-use crate::sim::world::World;
+use crate::sim::world::{World, state_of};
 
 /// What a person asks for next, without having been asked.
 pub(super) fn whim(world: &World, setup: &Setup) -> Command {
@@ -50,9 +50,14 @@ pub(super) fn whim(world: &World, setup: &Setup) -> Command {
 /// The answer to what status asks for: the very command that it shows, after having done what it
 /// says has to be done first. None if nothing is asked.
 pub(super) fn answer(world: &World, setup: &Setup, view: &SecretView) -> Option<Command> {
+    checkers::deleted::shown(world, &setup.name, view);
     let reason = view.waiting.needs_human?;
     world.reached(format!("needs_human {reason}"));
     let name = &setup.name;
+    if reason == Reason::ReconcileRequired && world.kv.peek(&state_of(name)).is_some() {
+        // Whoever deleted it has brought it back.
+        return Some(Command::Resolve { name: name.clone(), how: Resolution::Retry });
+    }
     let rotation = view.rotation.as_deref();
     let remedy = view.waiting.remedy.as_deref().unwrap_or("nothing");
     let commands: Vec<&str> = remedy.split("rotord ").skip(1).collect();
@@ -207,9 +212,22 @@ pub(super) async fn ask(world: &Arc<World>, process: &Process, command: Command)
         }
         _ => None,
     };
+    let held = match &command {
+        Command::Hold { name, hold } => Some((name.clone(), hold.clone())),
+        Command::Release { name } => {
+            // Whether or not the answer comes, it may be in force no more.
+            world.state().held.remove(name);
+            None
+        }
+        _ => None,
+    };
     let answer = process.ask(command).await;
     if let (Some((name, target)), Some(Ok(_))) = (waives, &answer) {
         target::give_up(world, &name, &target);
+    }
+    if let Some((name, hold)) = held.filter(|_| matches!(answer, Some(Ok(_)))) {
+        let mut state = world.state();
+        state.held.insert(name, hold);
     }
     if let Some(Err(refusal)) = &answer {
         world.reached(format!("refused {}", refusal.reason));

@@ -4,43 +4,56 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
+use rotord::engine::gate::Leadership;
 use rotord::engine::leader::{self, Keeper};
 use rotord::engine::limits::Limits;
 use rotord::engine::managed::{Managed, ManagedTarget};
 use rotord::engine::recognition::{Recogniser, Settings};
 use rotord::engine::snapshot::Snapshot;
 use rotord::engine::{Doors, Engine, Parts};
-use rotord::model::id::{InstanceId, TargetName};
+use rotord::model::id::TargetName;
 use rotord::model::reason::Reason;
 use rotord::model::target::TargetTerms;
 use rotord::model::time::{Clock, Entropy, Span};
 use rotord::plan::budget::Budget;
+use rotord::rotation::machine::Machine;
 use rotord::store::Store;
-use rotord::store::audit::intents::Intents;
-use rotord::store::audit::owed::Owed;
 use rotord::store::kv::KvStore;
 use rotord::store::lease::{Lease, LeaseConfig};
 use rotord::telemetry::metrics::Metrics;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::sim::issuer::SimIssuer;
+use crate::sim::planted::{Bug, Forgetful, Hasty};
+use crate::sim::seat::{Seat, SimAudit, begins};
 use crate::sim::setups::Setup;
 use crate::sim::target::SimTarget;
 use crate::sim::time::Chance;
 use crate::sim::vault::SimVault;
-use crate::sim::world::{SimAudit, World};
+use crate::sim::world::World;
+
+/// How long the others wait for a replica: longer than usual, since to renew the lease every few
+/// seconds of virtual hours takes long.
+pub(super) const TTL: Span = Span::from_secs(60);
 
 /// A running rotord.
 pub(super) struct Process {
     world: Arc<World>,
-    tasks: JoinSet<()>,
+    seat: Arc<Seat>,
+    tasks: Mutex<Tasks>,
     commands: mpsc::Sender<Envelope>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     reloads: mpsc::Sender<Vec<Managed>>,
     /// What scanners' reports are looked up in.
     pub(super) recogniser: Recogniser,
+}
+
+/// The engine, which is to end first, and the keeper of the lease.
+struct Tasks {
+    engine: (JoinSet<()>, CancellationToken),
+    keeper: (JoinSet<()>, CancellationToken),
 }
 
 struct SharedChance(Arc<World>);
@@ -53,12 +66,12 @@ impl Entropy for SharedChance {
 
 impl Process {
     /// Starts one. Nothing of an earlier one is known to it but what lies in Vault.
-    pub(super) async fn start(world: &Arc<World>, setups: &[Setup]) -> Process {
-        let instance = InstanceId("sim".to_owned());
-        begins(world, &instance);
-        let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as Arc<dyn Clock>;
+    pub(super) async fn start(world: &Arc<World>, seat: &Arc<Seat>, setups: &[Setup]) -> Process {
+        let instance = seat.instance();
+        begins(world, seat);
+        let clock: Arc<dyn Clock> = Arc::clone(&seat.clock) as Arc<dyn Clock>;
         let entropy: Arc<dyn Entropy> = Arc::new(SharedChance(Arc::clone(world)));
-        let kv = Arc::new(SimVault { world: Arc::clone(world) });
+        let kv = Arc::new(SimVault { world: Arc::clone(world), seat: Arc::clone(seat) });
         let store = KvStore::new(kv.clone(), "rotord", Arc::clone(&entropy));
         let fingerprints = loop {
             match store.fingerprint_key("1").await {
@@ -66,7 +79,11 @@ impl Process {
                 Err(_) => world.pass(Span(500).to_std()).await,
             }
         };
-        let (leadership, leads) = watch::channel(Err(Reason::NoLease));
+        let bug = world.bug();
+        let audit = || SimAudit { world: Arc::clone(world), seat: Arc::clone(seat) };
+        let (leadership, leads_so) = watch::channel(Err(Reason::NoLease));
+        let (leads_in, misled) = watch::channel(Err(Reason::NoLease));
+        let leads = if bug.is_some() { misled } else { leads_so.clone() };
         let (leader_in, led_by) = watch::channel(None);
         let (commands, commands_in) = mpsc::channel(16);
         let (reloads, reloads_in) = mpsc::channel(1);
@@ -74,23 +91,16 @@ impl Process {
         let metrics = Metrics::new("sim", clock.now());
         let limits = Limits::default();
         let recogniser = Recogniser::default();
-        let config = LeaseConfig {
-            mount: "rotord".to_owned(),
-            instance: instance.clone(),
-            host: "sim".to_owned(),
-            // Longer than usual: to renew it every few seconds of virtual hours takes long.
-            ttl: Span::from_secs(60),
-            effect_timeout: limits.effect_timeout,
-        };
-        let lease = Lease::new(kv, Arc::clone(&clock), Arc::clone(&entropy), config);
+        let lease = Lease::new(kv, Arc::clone(&clock), Arc::clone(&entropy), lease(seat, &limits));
         let engine = Engine::new(Parts {
-            store: Arc::new(store),
+            store: Arc::new(Hasty(store, bug)),
             clock: Arc::clone(&clock),
             entropy,
             fingerprints,
             recognition: Settings::default(),
             recogniser: recogniser.clone(),
-            audit: Box::new(SimAudit(Arc::clone(world))),
+            audit: Box::new(Forgetful(audit(), bug)),
+            machine: bug.map_or_else(Machine::default, Bug::machine),
             leadership: leads,
             leader: led_by,
             epoch_seen: Arc::clone(&epoch_seen),
@@ -98,17 +108,11 @@ impl Process {
             limits,
             budget: Budget::default(),
             metrics: metrics.clone(),
-            managed: setups.iter().map(|setup| managed(world, setup)).collect(),
+            managed: setups.iter().map(|setup| managed(world, seat, setup)).collect(),
         });
         let (snapshots_in, snapshots) = watch::channel(engine.snapshot());
-        let stop = CancellationToken::new();
-        let doors = Doors {
-            commands: commands_in,
-            reloads: reloads_in,
-            snapshots: snapshots_in,
-            turned: Box::new(|| ()),
-            stop: stop.clone(),
-        };
+        let (stop, given_up) = (CancellationToken::new(), CancellationToken::new());
+        let doors = doors((commands_in, reloads_in), snapshots_in, stop.clone());
         let keeper = Keeper {
             lease,
             clock,
@@ -116,18 +120,41 @@ impl Process {
             leader: leader_in,
             epoch_seen,
             metrics,
-            audit: Box::new(SimAudit(Arc::clone(world))),
+            audit: Box::new(Forgetful(audit(), bug)),
             instance,
         };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(leader::keep(keeper, stop));
-        tasks.spawn(engine.run(doors));
-        Process { world: Arc::clone(world), tasks, commands, snapshots, reloads, recogniser }
+        let (mut leading, mut turning) = (JoinSet::new(), JoinSet::new());
+        leading.spawn(leader::keep(keeper, given_up.clone()));
+        if let Some(bug) = bug {
+            leading.spawn(mislead(bug, leads_so, leads_in));
+        }
+        turning.spawn(engine.run(doors));
+        let tasks = Mutex::new(Tasks { engine: (turning, stop), keeper: (leading, given_up) });
+        let (world, seat) = (Arc::clone(world), Arc::clone(seat));
+        Process { world, seat, tasks, commands, snapshots, reloads, recogniser }
     }
 
     /// Kills it, wherever it stands.
-    pub(super) async fn kill(mut self) {
-        self.tasks.shutdown().await;
+    pub(super) async fn kill(&self) {
+        let mut tasks = self.tasks.lock().await;
+        tasks.engine.0.shutdown().await;
+        tasks.keeper.0.shutdown().await;
+    }
+
+    /// Ends it as `systemctl stop` does: what is under way comes to its record, and the lease is
+    /// given back.
+    pub(super) async fn end(&self) {
+        let mut tasks = self.tasks.lock().await;
+        let Tasks { engine, keeper } = &mut *tasks;
+        for (task, stop) in [engine, keeper] {
+            stop.cancel();
+            while task.join_next().await.is_some() {}
+        }
+    }
+
+    /// Whether it leads, as far as it knows.
+    pub(super) fn leads(&self) -> bool {
+        self.snapshot().health.epoch.is_some()
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -136,7 +163,7 @@ impl Process {
 
     /// Gives it a new config.
     pub(super) async fn reload(&self, setups: &[Setup]) {
-        let managed = setups.iter().map(|setup| managed(&self.world, setup)).collect();
+        let managed = setups.iter().map(|setup| managed(&self.world, &self.seat, setup)).collect();
         let _ = self.reloads.send(managed).await;
     }
 
@@ -149,23 +176,46 @@ impl Process {
     }
 }
 
-/// A process has begun: what the one before owed is lost, and what it left open is answered.
-fn begins(world: &Arc<World>, instance: &InstanceId) {
-    world.note("-- start --");
-    let left: Intents = {
-        let mut audit = world.audit();
-        audit.process += 1;
-        audit.owed = Owed::default();
-        audit.intents.clone()
-    };
-    left.give_up(&mut SimAudit(Arc::clone(world)), instance, world.clock.now());
+fn doors(
+    (commands, reloads): (mpsc::Receiver<Envelope>, mpsc::Receiver<Vec<Managed>>),
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    stop: CancellationToken,
+) -> Doors {
+    Doors { commands, reloads, snapshots, turned: Box::new(|| ()), stop }
 }
 
-fn managed(world: &Arc<World>, setup: &Setup) -> Managed {
+fn lease(seat: &Seat, limits: &Limits) -> LeaseConfig {
+    LeaseConfig {
+        mount: "rotord".to_owned(),
+        instance: seat.instance(),
+        host: "sim".to_owned(),
+        ttl: TTL,
+        effect_timeout: limits.effect_timeout,
+    }
+}
+
+/// Tells the engine of leadership what a broken rule makes of it.
+async fn mislead(
+    bug: Bug,
+    mut so: watch::Receiver<Result<Leadership, Reason>>,
+    told: watch::Sender<Result<Leadership, Reason>>,
+) {
+    let mut had = None;
+    loop {
+        let now = *so.borrow_and_update();
+        told.send_modify(|told| *told = bug.leadership(now, &mut had));
+        if so.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn managed(world: &Arc<World>, seat: &Arc<Seat>, setup: &Setup) -> Managed {
     let target = |name: &TargetName, terms: &TargetTerms| ManagedTarget {
         terms: terms.clone(),
         driver: Arc::new(SimTarget {
             world: Arc::clone(world),
+            seat: Arc::clone(seat),
             secret: setup.name.clone(),
             name: name.clone(),
         }),
@@ -181,6 +231,7 @@ fn managed(world: &Arc<World>, setup: &Setup) -> Managed {
         initial: setup.initial,
         issuer: Arc::new(SimIssuer {
             world: Arc::clone(world),
+            seat: Arc::clone(seat),
             secret: setup.name.clone(),
             capabilities: setup.terms.capabilities.clone(),
             manner: setup.manner,

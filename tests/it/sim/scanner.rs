@@ -19,6 +19,7 @@ use rotord::model::material::SecretBytes;
 use rotord::model::version::Stage;
 use rotord::vault::KvPath;
 
+use crate::sim::fleet::Fleet;
 use crate::sim::process::Process;
 use crate::sim::world::World;
 
@@ -107,12 +108,7 @@ fn version(world: &World, name: &SecretName) -> Option<(SecretName, VersionId)> 
 
 /// A value is out. Nothing leaks that is not there.
 fn leak(world: &World, secret: &SecretName, version: VersionId) {
-    let named =
-        |record: &rotord::store::record::Record| record.rotation.versions.contains_key(&version);
-    let value = value_of(world, secret, version);
-    let Some(value) = value.filter(|_| world.record(secret).is_some_and(|r| named(&r))) else {
-        return;
-    };
+    let Some(value) = value_of(world, secret, version) else { return };
     world.note(&format!("{secret} {version} leaks"));
     let mut state = world.state();
     let watched = state.exposures.entry(secret.clone()).or_default();
@@ -124,23 +120,29 @@ fn leak(world: &World, secret: &SecretName, version: VersionId) {
     world.leaked.notify_one();
 }
 
-/// The value as services were given it, or as it lies in Vault.
+/// The value as services were given it, or as it lies in Vault. A write that was held up may bring
+/// another one there once the version is revoked, of which nobody knows.
 fn value_of(world: &World, secret: &SecretName, version: VersionId) -> Option<Vec<u8>> {
+    let handed = world.state().secrets[secret].handed.get(&version).cloned();
+    let stage = world.record(secret)?.rotation.versions.get(&version)?.stage;
+    if handed.is_some() || stage == Stage::Revoked {
+        return handed;
+    }
     let path = format!("material/{secret}/{}", version.0);
-    let saved = world.kv.look(&KvPath { mount: "rotord".to_owned(), path }, "/fields/value");
-    let saved = saved.and_then(|text| STANDARD.decode(text.as_str()?).ok());
-    saved.or_else(|| world.state().secrets[secret].handed.get(&version).cloned())
+    let saved = world.kv.look(&KvPath { mount: "rotord".to_owned(), path }, "/fields/value")?;
+    STANDARD.decode(saved.as_str()?).ok()
 }
 
-/// Reports what leaks to this process for as long as it lives.
-pub(super) async fn watch(world: &Arc<World>, process: &Process) {
+/// Reports what leaks to whichever replica takes it.
+pub(super) async fn watch(world: &Arc<World>, fleet: &Fleet) {
     loop {
         let leaks = world.state().leaks.clone();
         if leaks.is_empty() {
             world.leaked.notified().await;
             continue;
         }
-        let taken = join_all(leaks.iter().map(|leak| report(world, process, leak))).await;
+        let process = fleet.someone().await;
+        let taken = join_all(leaks.iter().map(|leak| report(world, &process, leak))).await;
         if taken.contains(&false) {
             world.pass(AGAIN).await;
         }
@@ -170,7 +172,11 @@ async fn expose(world: &Arc<World>, process: &Process, leak: &Leak) -> bool {
     let Some(answer) = answer else { return false };
     let place = format!("{} {}", leak.secret, leak.version);
     match answer {
-        Ok(done) => world.note(&format!("report of {place}: {}", done.text)),
+        Ok(done) => {
+            world.note(&format!("report of {place}: {}", done.text));
+            let mut state = world.state();
+            state.reported.insert((leak.secret.clone(), leak.version));
+        }
         Err(refusal) => {
             world.note(&format!("report of {place}: refused, {refusal}"));
             world.reached(format!("report refused {}", refusal.reason));

@@ -12,7 +12,9 @@ use rotord::plan::facts::Initial;
 use rotord::plan::schedule::Schedule;
 use rotord::rotation::Terms;
 
+use crate::sim::checkers::fenced;
 use crate::sim::issuer::Manner;
+use crate::sim::seat::SEATS;
 use crate::sim::truth::{Service, Truth};
 use crate::sim::world::World;
 
@@ -40,6 +42,18 @@ pub(super) struct Trials {
     pub(super) clock_set: bool,
     /// At so many of a thousand boundaries something leaks.
     pub(super) leaks: u64,
+    /// How many replicas there are.
+    pub(super) replicas: usize,
+    /// Machines are cut off, stand still, are killed, are upgraded: one, and not the others.
+    pub(super) machines: bool,
+    /// Somebody deletes a record, and brings it back.
+    pub(super) meddling: bool,
+    /// The machines' clocks differ, each by up to five minutes.
+    pub(super) skew: bool,
+    /// Standbys of Vault answer, and lag behind.
+    pub(super) stale_reads: bool,
+    /// Some of what is delayed arrives up to an hour later.
+    pub(super) long_delays: bool,
 }
 
 impl Trials {
@@ -51,6 +65,28 @@ impl Trials {
             reloads: chance.permille(300),
             clock_set: chance.permille(150),
             leaks: *chance.pick(&[0, 3, 12, 40]),
+            replicas: *chance.pick(&[1, 1, 1, 2, 2, SEATS]),
+            machines: chance.permille(500),
+            meddling: chance.permille(200),
+            skew: chance.permille(200),
+            stale_reads: chance.permille(300),
+            long_delays: chance.permille(300),
+        }
+    }
+
+    /// Has the world be so from here on.
+    pub(super) fn begin(&self, world: &World) {
+        let mut state = world.state();
+        state.leak_permille = self.leaks;
+        state.stale_reads = self.stale_reads;
+        state.long_delays = self.long_delays;
+        if self.skew {
+            state.skew = fenced::SKEW_MAX;
+            let most = i64::try_from(fenced::SKEW_MAX.0).unwrap();
+            for seat in &world.seats {
+                let by = world.chance.below(fenced::SKEW_MAX.0 * 2);
+                seat.clock.set_ahead(i64::try_from(by).unwrap() - most);
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rotord::driver::error::DriverError;
 use rotord::driver::target::{Order, Target};
 use rotord::model::id::{SecretName, TargetName, VersionId};
@@ -12,11 +14,14 @@ use rotord::model::target::{Level, Observation, TargetTerms, Wanted};
 
 use crate::sim::checkers;
 use crate::sim::faults::Answer;
+use crate::sim::planted::Bug;
+use crate::sim::seat::Seat;
 use crate::sim::truth::{Holding, Service};
 use crate::sim::world::World;
 
 pub(super) struct SimTarget {
     pub(super) world: Arc<World>,
+    pub(super) seat: Arc<Seat>,
     pub(super) secret: SecretName,
     pub(super) name: TargetName,
 }
@@ -39,11 +44,16 @@ impl SimTarget {
     ) -> Result<(), DriverError> {
         let line = format!("{} {what} {}", self.secret, self.name);
         self.world.called(line.clone());
+        self.seat.awake().await;
+        if self.world.clock.truly() < self.seat.fate().no_services_until {
+            let what = "simulated partition";
+            return Err(DriverError::transient(Reason::Unreachable, what));
+        }
         let dead_until = self.world.state().secrets[&self.secret].services[&self.name].dead_until;
         if self.world.clock.truly() < dead_until {
             return Err(DriverError::transient(Reason::Unreachable, "simulated death"));
         }
-        failed(self.world.boundary(&line, act).await)
+        failed(self.world.boundary(&self.seat, &line, act).await)
     }
 
     /// What it holds; nothing at all under generation 0.
@@ -87,7 +97,8 @@ fn service<'a>(truth: &'a mut crate::sim::truth::Truth, name: &TargetName) -> &'
 #[async_trait]
 impl Target for SimTarget {
     async fn push(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
-        checkers::audited::intent_of(&self.world, &self.secret, &["push"]);
+        checkers::audited::intent_of(&self.world, &self.seat, &self.secret, &["push"]);
+        checkers::fenced::starts(&self.world, &self.seat, "a push");
         checkers::monotone::push(&self.world, &self.secret, &self.name, order.wanted);
         for (version, given) in order.given {
             let value = given.material.value().unwrap().expose();
@@ -99,8 +110,17 @@ impl Target for SimTarget {
         let (world, secret, name) =
             (Arc::clone(&self.world), self.secret.clone(), self.name.clone());
         let wanted = order.wanted.clone();
-        self.call("push", move || SimTarget::take(&world, &secret, &name, &wanted)).await?;
-        Ok(self.observation())
+        let told = self.call("push", move || SimTarget::take(&world, &secret, &name, &wanted));
+        match (told.await, self.world.bug()) {
+            (Ok(()), _) => Ok(self.observation()),
+            (Err(_), Some(Bug::ValueInError)) => {
+                let sent = order.given.values().next();
+                let value = sent.map(|given| given.material.value().unwrap().expose().to_vec());
+                let text = STANDARD.encode(value.unwrap_or_default());
+                Err(DriverError::transient(Reason::Unavailable, format!("was sent {text}")))
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     async fn observe(&self, _order: &Order<'_>) -> Result<Observation, DriverError> {
@@ -109,8 +129,9 @@ impl Target for SimTarget {
     }
 
     async fn purge(&self, _order: &Order<'_>, revoked: &[VersionId]) -> Result<(), DriverError> {
-        checkers::audited::intent_of(&self.world, &self.secret, &["purge"]);
+        checkers::audited::intent_of(&self.world, &self.seat, &self.secret, &["purge"]);
         checkers::destroy::history(&self.world, &self.secret, revoked);
+        checkers::fenced::destroys(&self.world, &self.seat, "a history");
         self.call("purge", || ()).await
     }
 }

@@ -3,15 +3,14 @@
 //! Everything in it changes in one place, and after every change the checkers look at the whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rotord::model::id::{SecretName, VersionId};
-use rotord::model::time::{Clock as _, Timestamp};
+use rotord::model::policy::Hold;
+use rotord::model::time::{Clock as _, Span, Timestamp};
 use rotord::rotation::Forced;
-use rotord::store::audit::intents::Intents;
-use rotord::store::audit::owed::Owed;
-use rotord::store::audit::{AuditError, AuditSink, Entry, EntryKind, Head, Line, MemoryAudit, Seq};
 use rotord::store::record::Record;
 use rotord::vault::KvPath;
 use tokio::sync::Notify;
@@ -19,9 +18,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sim::checkers;
 use crate::sim::checkers::exposed::Exposures;
+use crate::sim::checkers::fenced::Lead;
 use crate::sim::faults::Fault;
 use crate::sim::log::Log;
+use crate::sim::planted::Bug;
 use crate::sim::scanner::{Leak, Planned};
+use crate::sim::seat::{Fate, SEATS, Seat};
 use crate::sim::time::{BEGIN, Chance, SimClock};
 use crate::sim::truth::Truth;
 use crate::support::mem_kv::MemKv;
@@ -47,6 +49,16 @@ pub(super) struct State {
     pub(super) audit_full_until: Timestamp,
     /// Somebody has set the wall clock.
     pub(super) clock_was_set: bool,
+    /// Standbys of Vault answer, and lag behind.
+    pub(super) stale_reads: bool,
+    /// Who last wrote each place of rotord's own in Vault, and when.
+    pub(super) writes: BTreeMap<KvPath, (usize, Timestamp)>,
+    /// Some of what is delayed arrives up to an hour later.
+    pub(super) long_delays: bool,
+    /// How far the replicas' clocks may be ahead of it.
+    pub(super) skew: Span,
+    /// Who has the lease, and since when.
+    pub(super) lead: Lead,
     /// When it was last set forward.
     pub(super) set_forward_at: Option<Timestamp>,
     /// Every value that ever was, for the checker of secrecy.
@@ -60,6 +72,12 @@ pub(super) struct State {
     /// At so many of a thousand boundaries something leaks.
     pub(super) leak_permille: u64,
     pub(super) leaks_so_far: u64,
+    /// Holds that people were told are in force.
+    pub(super) held: BTreeMap<SecretName, Hold>,
+    /// Leaked versions of which scanners were told that they are taken care of.
+    pub(super) reported: BTreeSet<(SecretName, VersionId)>,
+    /// The rule that is broken on purpose.
+    pub(super) bug: Option<Bug>,
     /// What leaked and was not taken note of yet.
     pub(super) leaks: Vec<Leak>,
     /// What is known of the leaks of each secret that has had any.
@@ -80,77 +98,16 @@ pub(super) struct World {
     pub(super) clock: Arc<SimClock>,
     pub(super) chance: Chance,
     pub(super) kv: Arc<MemKv>,
-    pub(super) crashed: Notify,
+    pub(super) seats: [Arc<Seat>; SEATS],
+    /// A promise was broken.
+    pub(super) violated: Notify,
     /// Something leaked.
     pub(super) leaked: Notify,
+    /// Requests whose sender has stopped waiting for them and that have not arrived.
+    pub(super) on_the_way: Arc<AtomicU64>,
     /// What the program writes into its log.
     pub(super) log: Log,
-    audit: Mutex<Audit>,
     state: Mutex<State>,
-}
-
-/// The audit log, which outlives the processes that write it.
-#[derive(Default)]
-pub(super) struct Audit {
-    pub(super) chain: MemoryAudit,
-    /// The same lines, each with the number of the process that wrote it.
-    pub(super) entries: Vec<(u64, Entry)>,
-    /// Processes so far.
-    pub(super) process: u64,
-    /// What the running process could not write yet. It dies with it.
-    pub(super) owed: Owed,
-    /// Intents that nothing was said of yet.
-    pub(super) intents: Intents,
-}
-
-/// The log as one process writes it.
-pub(super) struct SimAudit(pub(super) Arc<World>);
-
-impl SimAudit {
-    fn write(&self, entry: Entry) -> Result<Seq, AuditError> {
-        if self.0.clock.truly() < self.0.state().audit_full_until {
-            return Err(AuditError::Full { path: "sim".to_owned() });
-        }
-        let mut audit = self.0.audit();
-        let process = audit.process;
-        audit.entries.push((process, entry.clone()));
-        let seq = audit.chain.append(entry.clone())?;
-        audit.intents.take(Line { seq, entry });
-        Ok(seq)
-    }
-
-    fn settle(&self) -> Result<(), AuditError> {
-        let mut owed = std::mem::take(&mut self.0.audit().owed);
-        let paid = owed.pay(|entry| self.write(entry).map(drop));
-        self.0.audit().owed = owed;
-        paid
-    }
-}
-
-impl AuditSink for SimAudit {
-    fn append(&mut self, entry: Entry) -> Result<Seq, AuditError> {
-        self.settle()?;
-        self.write(entry)
-    }
-
-    fn owe(&mut self, entry: Entry) {
-        if entry.kind == EntryKind::Unknown {
-            self.0.reached("audit unknown");
-        }
-        self.0.audit().owed.add(entry);
-        if self.settle().is_err() {
-            self.0.reached("audit owed");
-        }
-    }
-
-    fn head(&self) -> Head {
-        self.0.audit().chain.head()
-    }
-
-    fn durable_head(&mut self) -> Result<Head, AuditError> {
-        self.settle()?;
-        self.0.audit().chain.durable_head()
-    }
 }
 
 impl World {
@@ -163,23 +120,20 @@ impl World {
         let clock = Arc::new(SimClock::start());
         let state = State { fault_permille, faults_on: true, ..State::default() };
         Arc::new(World {
-            clock: Arc::clone(&clock),
             chance: Chance::new(seed),
-            kv: Arc::new(MemKv::with_clock(clock).mounted_at(mounts)),
-            crashed: Notify::new(),
+            kv: Arc::new(MemKv::with_clock(Arc::clone(&clock) as _).mounted_at(mounts)),
+            seats: std::array::from_fn(|number| Seat::new(number, &clock)),
+            violated: Notify::new(),
             leaked: Notify::new(),
+            on_the_way: Arc::default(),
             log: Log::default(),
-            audit: Mutex::default(),
+            clock,
             state: Mutex::new(state),
         })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
-    }
-
-    pub(super) fn audit(&self) -> MutexGuard<'_, Audit> {
-        self.audit.lock().unwrap()
     }
 
     /// Lets virtual time pass.
@@ -205,6 +159,11 @@ impl World {
         self.state().seen.insert(what.into());
     }
 
+    /// The rule that is broken on purpose.
+    pub(super) fn bug(&self) -> Option<Bug> {
+        self.state().bug
+    }
+
     pub(super) fn faults_on(&self) -> bool {
         self.state().faults_on
     }
@@ -224,6 +183,9 @@ impl World {
                 service.dead_until = Timestamp::default();
             }
         }
+        for seat in &self.seats {
+            *seat.fate() = Fate::default();
+        }
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -236,26 +198,30 @@ impl World {
         state.boundaries
     }
 
-    pub(super) fn crash(&self) {
+    pub(super) fn crash(&self, seat: &Seat) {
         self.state().crashes += 1;
-        self.note("-- crash --");
-        self.crashed.notify_one();
+        self.note(&format!("-- {} crashes --", seat.instance()));
+        seat.crashed.notify_one();
     }
 
     /// Has something happen a while later, whatever becomes of the process until then.
     pub(super) fn later(&self, after: Duration, act: impl FnOnce() + Send + 'static) {
         let at = Instant::now() + after;
+        let on_the_way = Arc::clone(&self.on_the_way);
+        on_the_way.fetch_add(1, Ordering::Relaxed);
         #[expect(clippy::disallowed_methods, reason = "what is on the wire outlives its sender")]
         tokio::spawn(async move {
             sleep_until(at).await;
             act();
+            on_the_way.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
     /// Notes that a driver was called.
     pub(super) fn called(&self, what: String) {
         let now = self.clock.truly();
-        self.state().calls.entry(what).or_default().push(now);
+        self.state().calls.entry(what.clone()).or_default().push(now);
+        checkers::bounded::called(self, &what);
     }
 
     /// Changes the world and has every checker look at it.
@@ -270,6 +236,13 @@ impl World {
     pub(super) fn violate(&self, promise: &str, what: &str) {
         self.note(&format!("!! {promise}: {what}"));
         self.state().violations.push(format!("{promise}: {what}"));
+        self.violated.notify_one();
+    }
+
+    /// Notes who wrote a place in Vault.
+    pub(super) fn wrote(&self, seat: &Seat, at: &KvPath) {
+        let now = self.clock.truly();
+        self.state().writes.insert(at.clone(), (seat.number, now));
     }
 
     /// The record as it lies in Vault, whoever wrote it.
@@ -281,7 +254,11 @@ impl World {
         {
             return Some(Arc::clone(record));
         }
-        let record: Arc<Record> = Arc::new(serde_json::from_value(self.kv.peek(&at)?).unwrap());
+        let Some(content) = self.kv.peek(&at) else {
+            // Somebody has deleted it: what it said last still counts.
+            return self.last_seen(name);
+        };
+        let record: Arc<Record> = Arc::new(serde_json::from_value(content).unwrap());
         self.state().records.insert(name.clone(), (newest, Arc::clone(&record)));
         Some(record)
     }
@@ -295,11 +272,14 @@ impl World {
         self.state().secrets.keys().cloned().collect()
     }
 
-    /// Whether rotord, by the clock it sees, is told by a hold to take nothing away.
+    /// Whether rotord, by whichever clock it sees, is told by a hold to take nothing away.
     pub(super) fn is_held(&self, record: &Record) -> bool {
         let rotation = &record.rotation;
-        let now = self.clock.now();
-        rotation.hold.as_ref().is_some_and(|hold| hold.binds(rotation.lane, now))
+        let state = self.state();
+        let now = self.clock.now() + state.skew;
+        let promised = state.held.get(&record.name);
+        let mut holds = rotation.hold.iter().chain(promised);
+        holds.any(|hold| hold.binds(rotation.lane, now))
     }
 }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rotord::model::id::SecretName;
 use rotord::store::audit::{Entry, EntryKind};
 
+use crate::sim::seat::Seat;
 use crate::sim::world::World;
 
 /// Before a driver changes anything: such an effect has been announced by this process, and
 /// nothing was said of its end.
-pub(in crate::sim) fn intent_of(world: &World, secret: &SecretName, effects: &[&str]) {
+pub(in crate::sim) fn intent_of(world: &World, seat: &Seat, secret: &SecretName, effects: &[&str]) {
     let found = {
-        let audit = world.audit();
+        let audit = seat.audit();
         let process = audit.process;
         let mut ended = Vec::new();
         let mut lines = audit.entries.iter().rev().take_while(|(by, _)| *by == process);
@@ -32,12 +33,14 @@ pub(in crate::sim) fn intent_of(world: &World, secret: &SecretName, effects: &[&
 
 /// Once everything is at rest.
 pub(in crate::sim) fn at_rest(world: &World) {
-    let found = {
-        let audit = world.audit();
-        faults(&audit.entries, audit.owed.next().is_some())
-    };
-    for what in found {
-        world.violate("P9 audited", &what);
+    for seat in &world.seats {
+        let found = {
+            let audit = seat.audit();
+            faults(&audit.entries, audit.owed.next().is_some())
+        };
+        for what in found {
+            world.violate("P9 audited", &format!("{}: {what}", seat.instance()));
+        }
     }
 }
 

@@ -10,16 +10,19 @@ const CALLS_MAX: usize = 40;
 
 const WINDOW: Span = Span::from_secs(10);
 
-pub(in crate::sim) fn at_rest(world: &World) {
-    let hot: Vec<String> = {
+/// After each call.
+pub(in crate::sim) fn called(world: &World, what: &str) {
+    let hot = {
         let state = world.state();
-        state.calls.iter().filter(|(_, at)| is_hot(at)).map(|(what, _)| what.clone()).collect()
+        state.calls.get(what).is_some_and(|at| is_hot(at))
     };
-    for what in hot {
+    if hot {
         world.violate("P10 bounded", &format!("{what}: more than {CALLS_MAX} in {WINDOW}"));
     }
 }
 
 fn is_hot(calls: &[Timestamp]) -> bool {
-    calls.windows(CALLS_MAX + 1).any(|w| w[CALLS_MAX].since(w[0]) < WINDOW)
+    let newest = calls.last().copied().unwrap_or_default();
+    let before = calls.iter().rev().nth(CALLS_MAX);
+    before.is_some_and(|before| newest.since(*before) < WINDOW)
 }

@@ -51,6 +51,7 @@ pub(in crate::sim) fn after_write(world: &World, before: &Record, after: &Record
             }
         }
         wrong.extend(opened(book, old, new));
+        wrong.extend(given_time(old, new));
     }
     for what in wrong {
         world.violate("exposure", &format!("{name}: {what}"));
@@ -99,6 +100,20 @@ fn came_out(world: &World, before: &Record, after: &Record, version: VersionId) 
             }
         }
     }
+}
+
+/// Every version that has a deadline, and has more time than before.
+fn given_time(old: &Rotation, new: &Rotation) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for before in &old.outgoing {
+        let after = new.outgoing.iter().find(|after| after.version == before.version);
+        let Some((after, latest)) = after.zip(before.latest) else { continue };
+        if after.latest.is_none_or(|later| later > latest) {
+            let (version, later) = (before.version, after.latest);
+            wrong.push(format!("{version} was to go at {latest}, and may stay until {later:?}"));
+        }
+    }
+    wrong
 }
 
 /// What is wrong with the rotation that was just opened, if one was.

@@ -3,7 +3,7 @@
 
 use rotord::model::capability::OldDies;
 use rotord::model::policy::{OnLeak, WhenFull};
-use rotord::model::time::Timestamp;
+use rotord::model::time::{Span, Timestamp};
 use rotord::rotation::{Forced, ForcedRule, Rotation};
 use rotord::store::record::Record;
 
@@ -31,7 +31,10 @@ fn grounds(world: &World, rotation: &Rotation, forced: &Forced) -> Option<String
     let policy = &rotation.terms.policy;
     let dies = rotation.terms.capabilities.old_dies;
     let taint = rotation.taint_of(forced.version);
-    let set = world.state().clock_was_set;
+    let set = {
+        let state = world.state();
+        state.clock_was_set || state.skew > Span::ZERO
+    };
     match forced.rule {
         ForcedRule::DiesOnMint => {
             return (dies != OldDies::OnMint).then(|| "the issuer ends nothing".to_owned());

@@ -3,9 +3,12 @@
 pub(super) mod audited;
 pub(super) mod bounded;
 pub(super) mod continuity;
+pub(super) mod converged;
+pub(super) mod deleted;
 pub(super) mod destroy;
 pub(super) mod evidence;
 pub(super) mod exposed;
+pub(super) mod fenced;
 pub(super) mod forced;
 pub(super) mod leftovers;
 pub(super) mod live;

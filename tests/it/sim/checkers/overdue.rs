@@ -25,7 +25,7 @@ pub(in crate::sim) fn check(world: &World, snapshot: &Snapshot, setups: &[Setup]
     let now = world.clock.truly();
     let (faults, set, quiet_since) = {
         let state = world.state();
-        (state.faults_on, state.clock_was_set, state.quiet_since)
+        (state.faults_on, state.clock_was_set || state.skew > Span::ZERO, state.quiet_since)
     };
     if faults || set {
         return;
@@ -112,6 +112,9 @@ pub(in crate::sim) fn at_rest(world: &World) {
 fn left(world: &World, name: &SecretName) -> Vec<VersionId> {
     let Some(record) = world.record(name) else { return Vec::new() };
     let versions = record.rotation.versions.iter();
-    let leaked = |v: &Version| v.taint.is_some() && v.stage != Stage::Revoked;
-    versions.filter(|(_, version)| leaked(version)).map(|(id, _)| *id).collect()
+    let state = world.state();
+    let reported = |id: &VersionId| state.reported.contains(&(name.clone(), *id));
+    let leaked = |id: &VersionId, v: &Version| v.taint.is_some() || reported(id);
+    let left = versions.filter(|(id, v)| leaked(id, v) && v.stage != Stage::Revoked);
+    left.map(|(id, _)| *id).collect()
 }
