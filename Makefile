@@ -7,6 +7,7 @@
 #                  ONLY=part-of-a-name RUNS=3 BINARY=target/ci/rotord
 #   make bench     what rotord costs, and how fast it is: ONLY=alerts,scan for some of it, QUICK=1
 #                  to see only that it works; the figures go into docs/performance.md
+#   make proof     docs/proof.md, from what make test and make matrix have printed
 #   make check     what is checked before a release on top of that: docs, dependencies
 #   make install   DESTDIR= PREFIX=/usr/local
 
@@ -15,7 +16,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := test
-.PHONY: demo matrix test sim bench check install release tools lint deny
+.PHONY: demo matrix test sim proof bench check install release tools lint deny
 
 BEGIN := $(shell date +%s)
 CARGO ?= cargo
@@ -51,7 +52,7 @@ test: tools lint
 	{
 		broken=0
 		$(CARGO) test $(PROFILE) --no-fail-fast -- --skip sim:: || broken=1
-		$(CARGO) test $(PROFILE) --no-fail-fast --test it -- sim:: || broken=1
+		$(CARGO) test $(PROFILE) --no-fail-fast --test it -- sim:: --nocapture || broken=1
 		exit $$broken
 	} 2>&1 | tee "$$log" || status=$$?
 	awk -v status="$$status" -v seconds=$$(($$(date +%s) - $(BEGIN))) '
@@ -68,6 +69,9 @@ bench: $(BAO_STAMP) release
 	ulimit -n "$$(ulimit -Hn)"
 	$(CARGO) run --quiet $(PROFILE) --example bench -- --page docs/performance.md \
 		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+proof:
+	tests/proof.sh
 
 # Which seeds they are is printed: FIRST=n runs the same again.
 SEEDS ?= 10000

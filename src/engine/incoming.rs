@@ -15,6 +15,7 @@ use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::Span;
 use crate::plan::{self, Ask};
+use crate::store::lease::Holder;
 
 /// How soon a secret is looked at again whose walk has changed nothing and says that there is
 /// something to do at once: nothing goes round hot, whatever two rules make of one record.
@@ -112,6 +113,7 @@ impl Engine {
 
     pub(super) fn command(&mut self, envelope: Envelope) {
         let name = envelope.command.secret().clone();
+        let led_by;
         let refusal = match self.ledger.get(&name) {
             None => Some((RefusalKind::NotFound, Reason::Unmanaged, "no such secret")),
             Some(entry) if entry.managed.is_none() => Some((
@@ -126,10 +128,9 @@ impl Engine {
             )),
             Some(_) if self.world.gate.leads_for(Span::ZERO).is_err() => {
                 let reason = self.world.gate.why_not();
+                led_by = self.led_by();
                 let text = match reason {
-                    Reason::NoLease => {
-                        "this instance does not hold the lease: ask the one that does"
-                    }
+                    Reason::NoLease => led_by.as_str(),
                     reason => reason.meaning().trim(),
                 };
                 Some((RefusalKind::Unavailable, reason, text))
@@ -147,6 +148,21 @@ impl Engine {
             return;
         }
         self.take_on(name, envelope);
+    }
+
+    /// Whom to ask instead.
+    fn led_by(&self) -> String {
+        let leader = self.leader.borrow();
+        let at = |host: &String| format!(", on {host}");
+        match &*leader {
+            Some(Holder { instance, host, .. }) => {
+                let host = host.as_ref().map(at).unwrap_or_default();
+                format!("this instance does not hold the lease: ask {instance}{host}")
+            }
+            None => "this instance does not hold the lease, and it knows of nobody who does: \
+                     ask again in a moment"
+                .to_owned(),
+        }
     }
 
     /// Has a command carried out as soon as it can be. An emergency does not wait behind what the

@@ -224,6 +224,8 @@ async fn a_replica_that_leads_again_goes_on_with_what_another_one_has_opened_mea
     first.rest().await;
     first.lose_the_lease();
     first.until(name, |view| view.waiting.why.starts_with("no_lease")).await;
+    let refusal = first.ask(rotate(name, false)).await.expect_err("another one leads");
+    assert!(refusal.text.ends_with("ask other, on b.example"), "{refusal}");
 
     let second = bench.open(&plans);
     second.until(name, |view| view.waiting.why == "schedule").await;

@@ -1,6 +1,6 @@
 //! What goes without evidence: when, why, what is asked first, and what a hold does about it.
 
-use crate::model::capability::{OldDies, OnLost, ValueFrom};
+use crate::model::capability::{Capabilities, OldDies, OnLost, ValueFrom};
 use crate::model::id::VersionId;
 use crate::model::policy::{Hold, Kind, Lane, OnLeak};
 use crate::model::reason::Reason;
@@ -333,4 +333,16 @@ fn a_version_that_verifiers_have_dropped_and_the_issuer_still_has_is_cut_too() {
     run_without_worker(&mut toy, Span::from_secs(5));
     assert_eq!(forced(&toy)[0].1, ForcedRule::Contain, "{}", toy.trace());
     assert!(!lives(&toy, V1), "{}", toy.trace());
+}
+
+#[test]
+fn a_target_that_was_asked_in_the_future_is_asked_now() {
+    let mut toy = Toy::new(Kind::WebhookHmac, Capabilities::local());
+    toy.run();
+    let observed = toy.rotation.targets.get_mut(&name("worker")).expect("a target");
+    observed.terms.observe_every = Some(Span::from_secs(600));
+    // The clock was set back by a day.
+    observed.asked_at = Some(toy.now + Span::from_secs(86_400));
+    let asks = Next::Do(vec![Effect::Observe { target: name("worker") }]);
+    assert_eq!(decide(&toy.rotation, toy.now), asks);
 }

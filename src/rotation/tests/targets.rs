@@ -390,17 +390,6 @@ fn a_target_that_lost_everything_is_brought_back_although_nothing_is_open() {
 }
 
 #[test]
-fn a_target_that_was_asked_in_the_future_is_asked_now() {
-    let mut toy = webhook();
-    let observed = toy.rotation.targets.get_mut(&name("worker")).expect("a target");
-    observed.terms.observe_every = Some(Span::from_secs(600));
-    // The clock was set back by a day.
-    observed.asked_at = Some(toy.now + Span::from_secs(86_400));
-    let asks = Next::Do(vec![Effect::Observe { target: name("worker") }]);
-    assert_eq!(decide(&toy.rotation, toy.now), asks);
-}
-
-#[test]
 fn a_waived_target_is_still_told_and_counts_again_next_time() {
     let mut toy = overlapping();
     toy.happen(Happening::Waived { target: name("worker"), by: "ada".to_owned() });

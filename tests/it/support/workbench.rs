@@ -402,8 +402,7 @@ pub(crate) struct Shop {
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     stop: CancellationToken,
     leads: watch::Sender<Result<Leadership, Reason>>,
-    /// Held, so that it stays open.
-    _leader: watch::Sender<Option<Holder>>,
+    leader: watch::Sender<Option<Holder>>,
 }
 
 impl Bench {
@@ -462,7 +461,7 @@ impl Bench {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(engine.run(doors));
-        Shop { tasks, commands, reloads: reloads_in, snapshots, stop, leads, _leader: leads_as }
+        Shop { tasks, commands, reloads: reloads_in, snapshots, stop, leads, leader: leads_as }
     }
 }
 
@@ -481,6 +480,9 @@ impl Shop {
 
     /// The lease is another's from now on.
     pub(crate) fn lose_the_lease(&self) {
+        let (instance, host) = (InstanceId("other".to_owned()), Some("b.example".to_owned()));
+        let holder = Holder { instance, host, epoch: Epoch(2), since: Timestamp(0) };
+        self.leader.send_replace(Some(holder));
         let _ = self.leads.send_replace(Err(Reason::NoLease));
     }
 
