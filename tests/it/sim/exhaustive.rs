@@ -2,6 +2,7 @@
 //! every way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use rotord::model::id::{SecretName, VersionId};
@@ -54,6 +55,31 @@ fn one_fault_at_any_boundary_of_a_plain_rotation_changes_nothing_in_the_end() {
         assert!(!seen.contains("closed unwound"), "{fault:?} at {boundary}:\n{trace}");
     });
     println!("sim: boundaries={} faults={} violations=0", undisturbed.troubled, cases.len());
+}
+
+/// The process dies, and again at any moment after that: while the next one finds its way, too.
+#[test]
+fn two_crashes_at_any_boundaries_of_a_plain_rotation_change_nothing_in_the_end() {
+    let fixed = Fixed { setups: setups::plain(), rotations: 1 };
+    let undisturbed = tell(&fixed, BTreeMap::new(), Planned::new());
+    let last = undisturbed.troubled;
+    let ways = [Fault::CrashBefore, Fault::CrashAfter];
+    let way = |boundary: u64| ways[usize::try_from(boundary % 2).unwrap()];
+    let pairs: Vec<BTreeMap<u64, Fault>> = (1..=last)
+        .flat_map(|one| (one + 1..=last).map(move |other| [one, other]))
+        .map(|[one, other]| BTreeMap::from([(one, way(one + other)), (other, way(other / 2))]))
+        .collect();
+    let died_twice = AtomicU64::new(0);
+    share(&pairs, |planned| {
+        let Report { violations, trace, crashes, .. } =
+            tell(&fixed, planned.clone(), Planned::new());
+        assert!(violations.is_empty(), "{planned:?}: {violations:#?}\n{trace}");
+        // Of two requests under way at the same time the first crash takes both.
+        died_twice.fetch_add(crashes - 1, Ordering::Relaxed);
+    });
+    let died_twice = died_twice.into_inner();
+    assert!(died_twice > last, "the second crash hardly ever comes: {died_twice}");
+    println!("sim: boundaries={last} pairs={died_twice} violations=0");
 }
 
 /// One version leaks, alone or as the process dies: what was to be revoked is, and nothing else.
