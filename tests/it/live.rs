@@ -13,5 +13,6 @@ mod leaks;
 mod matrix;
 mod operate;
 pub(crate) mod places;
+mod replicas;
 pub(crate) mod services;
 mod trouble;
