@@ -221,7 +221,7 @@ impl Daemon {
         let mut servers = JoinSet::new();
         let alerts = Alerts::open(&path, &parts, &pipes, &mut servers, &stop).await?;
         let router = api::router(parts.api(&pipes, Arc::<KvStore>::clone(&store)));
-        servers.spawn(server::serve(door, router, HttpLimits::default(), served.clone()));
+        servers.spawn(server::serve(door, router, HttpLimits::local(), served.clone()));
         notify(&[NotifyState::Ready, NotifyState::Status("waiting for Vault")]);
 
         let out = CancellationToken::new();

@@ -27,8 +27,9 @@ const FINDINGS_MAX: usize = 500;
 /// Largest body of an alert: [`FINDINGS_MAX`] findings with some clues each.
 const ALERT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Largest piece of text in a scan: large enough that the request around it costs nothing.
-const PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest piece of text in a scan: large enough that the request around it costs nothing, and
+/// small enough that some of them stay in the processor's cache between the socket and the search.
+const PIECE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Longest label and id in characters: for people, so a line.
 const LABEL_LEN_MAX: usize = 120;
@@ -91,9 +92,14 @@ pub(super) async fn piece(
     body: Body,
 ) -> Result<Json<wire::alerts::Piece>, ApiError> {
     let scan = api.scanner.get(scan).map_err(scan_error)?;
-    let text = body::read(body, PIECE_BYTES_MAX).await.map_err(ApiError::body)?;
-    let looked = tokio::task::spawn_blocking(move || scan.look(text.expose(), seen)).await;
-    let found = looked.map_err(|_| ApiError::defect())?;
+    let mut text = scan.texts.take();
+    body::read_into(&mut text, body, PIECE_BYTES_MAX).await.map_err(ApiError::body)?;
+    let looked = tokio::task::spawn_blocking(move || {
+        let found = scan.look(&text, seen);
+        scan.texts.give_back(text);
+        found
+    });
+    let found = looked.await.map_err(|_| ApiError::defect())?;
     let cut = found.len() >= FOUND_MAX;
     let found = found.into_iter().map(|found| shown(&api, found)).collect();
     Ok(Json(wire::alerts::Piece { found, cut }))

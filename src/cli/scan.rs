@@ -25,8 +25,8 @@ Examples:
 Exit codes:
   0 searched  10 --fail-on-match and something was found  1 something could not be read";
 
-/// Pieces on their way at once: one is read while another one is looked at.
-const PIECES: usize = 2;
+/// Pieces on their way at once: one is read while another is sent and others are looked at.
+const PIECES: usize = 4;
 
 /// Sightings in one request.
 const BATCH: usize = 200;
@@ -295,21 +295,12 @@ impl Pieces {
             return Ok(None);
         }
         let seen = self.tail.len();
-        let mut text = vec![0; self.piece_bytes_max];
-        text[..seen].copy_from_slice(&self.tail);
-        let mut filled = seen;
-        while filled < text.len() {
-            match self.source.read(&mut text[filled..]) {
-                Ok(0) => {
-                    self.ended = true;
-                    break;
-                }
-                Ok(more) => filled += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        text.truncate(filled);
+        let mut text = Vec::with_capacity(self.piece_bytes_max);
+        text.extend_from_slice(&self.tail);
+        let room = (self.piece_bytes_max - seen) as u64;
+        (&mut self.source).take(room).read_to_end(&mut text)?;
+        let filled = text.len();
+        self.ended = filled < self.piece_bytes_max;
         if filled == seen && seen > 0 {
             return Ok(None);
         }

@@ -151,6 +151,15 @@ impl Recogniser {
         holders.into_iter().map(hit).collect()
     }
 
+    /// Whether a value can be recognised that is of none of these versions.
+    pub fn has_others_than(&self, versions: &BTreeSet<(SecretName, VersionId)>) -> bool {
+        let index = self.read();
+        index.secrets.iter().any(|(name, known)| {
+            let is_other = |(_, version)| !versions.contains(&(name.clone(), version));
+            known.marks().any(is_other)
+        })
+    }
+
     /// Takes in what a record remembers, and where its targets' documents are.
     pub fn update(&self, record: &Record, documents: Documents) {
         let versions: BTreeMap<VersionId, Option<KeyId>> =
@@ -381,4 +390,4 @@ fn number(mark: Fingerprint) -> u128 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::engine) mod tests;

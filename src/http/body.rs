@@ -35,13 +35,30 @@ pub enum BodyError {
 /// # Errors
 /// [`BodyError::TooLarge`] as soon as it is known, before anything is read if the client announced
 /// the length.
-pub async fn read(mut body: Body, max: usize) -> Result<SecretBytes, BodyError> {
+pub async fn read(body: Body, max: usize) -> Result<SecretBytes, BodyError> {
+    let mut whole = Zeroizing::default();
+    read_into(&mut whole, body, max).await?;
+    Ok(SecretBytes::new(std::mem::take(&mut *whole)))
+}
+
+/// The same into memory that was used before, instead of what was in it.
+///
+/// # Errors
+/// As [`read`]; what came until then is in the memory.
+pub async fn read_into(
+    whole: &mut Zeroizing<Vec<u8>>,
+    mut body: Body,
+    max: usize,
+) -> Result<(), BodyError> {
     let announced = body.size_hint();
     if announced.lower() > max as u64 {
         return Err(BodyError::TooLarge(max));
     }
     let room = announced.exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(max);
-    let mut whole = Zeroizing::new(Vec::with_capacity(room));
+    if whole.capacity() < room {
+        *whole = Zeroizing::new(Vec::with_capacity(room));
+    }
+    whole.clear();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyError::Broken)?;
         let Some(data) = frame.data_ref() else { continue };
@@ -50,7 +67,7 @@ pub async fn read(mut body: Body, max: usize) -> Result<SecretBytes, BodyError> 
         }
         whole.extend_from_slice(data);
     }
-    Ok(SecretBytes::new(std::mem::take(&mut *whole)))
+    Ok(())
 }
 
 /// A body that was gathered, and the room it takes while it is held.
@@ -133,6 +150,19 @@ mod tests {
         for body in [in_pieces(&[b"abcdef", b"g"]), Body::from("abcdefg")] {
             assert_eq!(read(body, 6).await.unwrap_err(), BodyError::TooLarge(6));
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_takes_the_place_of_the_one_before() {
+        let mut whole = Zeroizing::default();
+        for text in ["abcdefgh", "ij", "", "klmnopqrstuv"] {
+            read_into(&mut whole, Body::from(text), 12).await.unwrap();
+            assert_eq!(whole.as_slice(), text.as_bytes());
+        }
+        read_into(&mut whole, in_pieces(&[b"ab", b"c"]), 12).await.unwrap();
+        assert_eq!(whole.as_slice(), b"abc");
+        let refused = read_into(&mut whole, in_pieces(&[b"abc", b"defghijklm"]), 12).await;
+        assert_eq!(refused.unwrap_err(), BodyError::TooLarge(12));
     }
 
     #[tokio::test]

@@ -14,6 +14,8 @@ pub struct Limits {
     pub head_within_hurried: Duration,
     /// Largest head in bytes.
     pub head_bytes: usize,
+    /// Most bytes that wait between the connection and a handler.
+    pub buffer_bytes: usize,
     /// From the head to the answer, body included.
     pub answer_within: Duration,
     /// Longest life of one connection: ends clients that never read their answers.
@@ -34,6 +36,12 @@ const HEAD_WITHIN_HURRIED: Duration = Duration::from_secs(1);
 /// Our longest legal head (a name and a reason) is below 2 KiB; 8 KiB is what others allow.
 const HEAD_BYTES: usize = 8 * 1024;
 
+/// A few reads of a socket, and no more for each of hundreds of connections.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// What lies in a Unix socket at most (`net.core.wmem_default`), in one read: scans send gigabytes.
+const BUFFER_BYTES_LOCAL: usize = 256 * 1024;
+
 /// The API waits for the engine at most 30 s; this leaves room for the body before it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 
@@ -50,9 +58,17 @@ impl Default for Limits {
             head_within: HEAD_WITHIN,
             head_within_hurried: HEAD_WITHIN_HURRIED,
             head_bytes: HEAD_BYTES,
+            buffer_bytes: BUFFER_BYTES,
             answer_within: ANSWER_WITHIN,
             connection_life: CONNECTION_LIFE,
             farewell: FAREWELL,
         }
+    }
+}
+
+impl Limits {
+    /// What the control socket grants: few clients, all of this machine.
+    pub fn local() -> Limits {
+        Limits { buffer_bytes: BUFFER_BYTES_LOCAL, ..Limits::default() }
     }
 }

@@ -25,10 +25,6 @@ use crate::http::limits::Limits;
 /// burn the processor until one is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Most bytes that wait between the network and a handler: a few reads of a socket, and no more
-/// for each of hundreds of connections.
-const BUFFER_BYTES_MAX: usize = 32 * 1024;
-
 /// Where connections come from.
 pub trait Listener: Send + 'static {
     /// The stream of one connection.
@@ -152,7 +148,7 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(head_within)
             .max_header_size(limits.head_bytes)
-            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_buf_size(limits.buffer_bytes)
             .serve_connection(TokioIo::new(io), service);
         let mut connection = std::pin::pin!(connection);
         let life = tokio::time::sleep(limits.connection_life);

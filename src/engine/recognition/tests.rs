@@ -16,7 +16,7 @@ use crate::store::record::SCHEMA;
 const AT: Timestamp = Timestamp(1_795_000_000_000);
 const ALL_FORMS: [Form; 4] = [Form::Sha256, Form::Sha1, Form::Ggshield, Form::Hmsl];
 
-fn key(id: &str) -> FingerprintKey {
+pub(in crate::engine) fn key(id: &str) -> FingerprintKey {
     FingerprintKey::new(id, &SecretBytes::new(format!("key {id}").into_bytes()))
 }
 
@@ -28,14 +28,18 @@ fn secret(text: &str) -> SecretBytes {
     SecretBytes::new(text.as_bytes().to_vec())
 }
 
-fn recogniser(settings: Settings) -> Recogniser {
+pub(in crate::engine) fn recogniser(settings: Settings) -> Recogniser {
     let recogniser = Recogniser::default();
     recogniser.begin(Arc::new(key("2")), settings);
     recogniser
 }
 
 /// A record whose versions, counted from 1, have these values.
-fn record(secret_name: &str, made_with: &FingerprintKey, values: &[&str]) -> Record {
+pub(in crate::engine) fn record(
+    secret_name: &str,
+    made_with: &FingerprintKey,
+    values: &[&str],
+) -> Record {
     let terms = Terms {
         kind: Kind::ApiKey,
         capabilities: Capabilities::local(),
@@ -110,6 +114,23 @@ fn a_value_is_found_in_every_form_and_however_it_was_written() {
     let sha256 = ValueDigest::of(Form::Sha256, &secret("rk_live_0123456789"));
     let hmsl = ValueDigest::parse(Form::Hmsl, &hex::encode(sha256.expose())).unwrap();
     assert!(hits(&recogniser, &Clue::Digest(hmsl)).is_empty());
+}
+
+#[test]
+fn values_of_other_versions_are_known_of_as_long_as_there_are_any() {
+    let recogniser = recogniser(Settings::default());
+    let versions = |of: &[(&str, u64)]| -> BTreeSet<(SecretName, VersionId)> {
+        of.iter().map(|(secret, version)| (name(secret), VersionId(*version))).collect()
+    };
+    assert!(!recogniser.has_others_than(&versions(&[])));
+    let mut record = record("a", &key("2"), &["rk_live_0123456789", "rk_live_9876543210"]);
+    recogniser.update(&record, Documents::new());
+    assert!(!recogniser.has_others_than(&versions(&[("a", 1), ("a", 2), ("b", 1)])));
+    assert!(recogniser.has_others_than(&versions(&[("a", 2), ("b", 1)])));
+    // What is remembered only by the issuer's id has no value that a text could have.
+    remembered(&mut record, 1).marks = None;
+    recogniser.update(&record, Documents::new());
+    assert!(!recogniser.has_others_than(&versions(&[("a", 2)])));
 }
 
 #[test]

@@ -2,13 +2,16 @@
 //!
 //! A scan fetches the values that are live into memory, prepares the [`search`] and keeps it for as
 //! long as pieces of text come in; with the scan they are gone. Of versions that are gone only
-//! keyed digests are left: [`tokens`] finds the words that are worth comparing. A scan changes
-//! nothing: what is done about a finding is the desk's to decide.
+//! keyed digests are left: [`tokens`] finds the words that are worth comparing, if there are such
+//! versions. A scan changes nothing: what is done about a finding is the desk's to decide.
 
 pub mod search;
+#[cfg(test)]
+mod tests;
+pub mod texts;
 pub mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::engine::recognition::Recogniser;
 use crate::engine::scan::search::Search;
+use crate::engine::scan::texts::Texts;
 use crate::engine::scan::tokens::Lengths;
 use crate::engine::snapshot::Snapshot;
 use crate::model::clue::{Clue, Form, ValueDigest};
@@ -35,7 +39,8 @@ pub const SCANS_MAX: usize = 4;
 /// A scan whose sender says nothing for so long is over, and its values are gone.
 pub const SCAN_IDLE: Span = Span::from_secs(60);
 
-/// Values fetched from Vault at once.
+/// Values fetched from Vault at once: half of the requests that may be in flight. They take routine
+/// turns, so emergencies go before them.
 const FETCHES: usize = 32;
 
 /// Findings in one piece of text after which the rest of it is not looked at: whoever scans a dump
@@ -61,8 +66,11 @@ struct Kept {
 pub struct Scan {
     search: Search,
     places: Vec<Place>,
-    lengths: Lengths,
+    /// Of the words to compare with digests; none if all that is recognised is searched for.
+    lengths: Option<Lengths>,
     recogniser: Recogniser,
+    /// Memory for the pieces.
+    pub texts: Texts,
     /// Versions whose values are searched for.
     pub versions: usize,
     /// Versions whose material could not be read: the scan says nothing about them.
@@ -158,7 +166,7 @@ impl Scanner {
         if self.lock().len() >= SCANS_MAX {
             return Err(ScanError::TooMany);
         }
-        let scan = Arc::new(self.prepare(live).await?);
+        let scan = Arc::new(Scan::prepare(&*self.store, self.recogniser.clone(), live).await?);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut scans = self.lock();
         if scans.len() >= SCANS_MAX {
@@ -190,40 +198,6 @@ impl Scanner {
         self.lock().retain(|_, kept| now.since(kept.used) < SCAN_IDLE);
     }
 
-    async fn prepare(&self, live: Vec<(SecretName, VersionId)>) -> Result<Scan, ScanError> {
-        let fetched = stream::iter(live).map(|(name, version)| async move {
-            let saved = self.store.material(&name, version).await;
-            (name, version, saved)
-        });
-        let mut fetched = fetched.buffer_unordered(FETCHES);
-        let (mut values, mut places, mut unread) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut lengths, mut versions) = (Lengths::default(), 0);
-        let mut failed = None;
-        while let Some((secret, version, saved)) = fetched.next().await {
-            match saved {
-                Ok(Some(saved)) => {
-                    versions += 1;
-                    for (written, value) in written(&saved.material, &mut lengths) {
-                        values.push(value);
-                        places.push(Place { secret: secret.clone(), version, written });
-                    }
-                }
-                Ok(None) => unread.push((secret, version)),
-                Err(error) => {
-                    unread.push((secret, version));
-                    failed = Some(error);
-                }
-            }
-        }
-        if let Some(error) = failed.filter(|_| versions == 0) {
-            return Err(ScanError::Store(error));
-        }
-        unread.sort();
-        let search = Search::new(values);
-        let recogniser = self.recogniser.clone();
-        Ok(Scan { search, places, lengths, recogniser, versions, unread })
-    }
-
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Kept>> {
         let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.steady();
@@ -233,6 +207,48 @@ impl Scanner {
 }
 
 impl Scan {
+    /// Fetches the values and prepares the search for them.
+    async fn prepare(
+        store: &dyn Store,
+        recogniser: Recogniser,
+        live: Vec<(SecretName, VersionId)>,
+    ) -> Result<Scan, ScanError> {
+        let fetched = stream::iter(live).map(|(name, version)| async move {
+            let saved = store.material(&name, version).await;
+            (name, version, saved)
+        });
+        let mut fetched = fetched.buffer_unordered(FETCHES);
+        let (mut values, mut places, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lengths, mut searched) = (Lengths::default(), BTreeSet::new());
+        let mut failed = None;
+        while let Some((secret, version, saved)) = fetched.next().await {
+            match saved {
+                Ok(Some(saved)) => {
+                    for (written, value) in written(&saved.material, &mut lengths) {
+                        values.push(value);
+                        places.push(Place { secret: secret.clone(), version, written });
+                    }
+                    searched.insert((secret, version));
+                }
+                Ok(None) => unread.push((secret, version)),
+                Err(error) => {
+                    unread.push((secret, version));
+                    failed = Some(error);
+                }
+            }
+        }
+        if let Some(error) = failed.filter(|_| searched.is_empty()) {
+            return Err(ScanError::Store(error));
+        }
+        unread.sort();
+        // Some tens of milliseconds for ten thousand values: others must not wait for it.
+        let search = tokio::task::spawn_blocking(move || Search::new(values)).await;
+        let search = search.map_err(|_| ScanError::Over)?;
+        let lengths = recogniser.has_others_than(&searched).then_some(lengths);
+        let (versions, texts) = (searched.len(), Texts::default());
+        Ok(Scan { search, places, lengths, recogniser, texts, versions, unread })
+    }
+
     /// How many bytes at the end of one piece must stand again at the beginning of the next one, so
     /// that no value is cut in two.
     pub fn overlap(&self) -> usize {
@@ -260,11 +276,13 @@ impl Scan {
                 found.push(Match { start: one.start, end: one.end, secret, version, written });
             }
         });
-        tokens::each(text, &self.lengths, |start, end| {
-            if end > seen && found.len() < FOUND_MAX {
-                found.extend(self.gone(&text[start..end], start, end));
-            }
-        });
+        if let Some(lengths) = &self.lengths {
+            tokens::each(text, lengths, |start, end| {
+                if end > seen && found.len() < FOUND_MAX {
+                    found.extend(self.gone(&text[start..end], start, end));
+                }
+            });
+        }
         // A live version is found by both ways: the exact one counts.
         found.sort();
         found.dedup_by(|later, earlier| {

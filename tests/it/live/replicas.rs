@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::live::places::{self, Places};
 use crate::support::daemon::{Home, signal};
 
-/// What the lease may be good for. Whoever waits for it waits a tenth longer, and Vault has to answer.
+/// How long the lease of a replica that shows no sign of life stays its own.
 const TTL: Duration = Duration::from_secs(5);
 
 const HOOK: &str = r#"
