@@ -30,7 +30,7 @@ commit=$(git rev-parse --short HEAD)
 cat >"$page" <<PAGE
 # What was tried, and what held
 
-Written by \`make proof\` from what \`make test\` and \`make matrix\` have printed, at commit $commit. What is promised
+Written by \`make proof\` from what \`make test\` and \`make matrix\` have printed, at or before commit $commit. What is promised
 stands in ARCHITECTURE.md; each promise is a file in \`tests/it/sim/checkers/\`.
 
 ## The simulated world
