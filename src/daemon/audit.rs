@@ -62,6 +62,9 @@ impl Cause {
 }
 
 /// The alarms about the chain, for readers and metrics.
+/// What there is an alarm for.
+const ALARMS: [Reason; 3] = [Reason::AuditBroken, Reason::AuditUnanchored, Reason::AuditUnwritable];
+
 #[derive(Clone)]
 pub(super) struct Alarms {
     standing: Arc<Mutex<Vec<(Cause, Alarm)>>>,
@@ -72,7 +75,7 @@ pub(super) struct Alarms {
 impl Alarms {
     pub(super) fn new(metrics: Metrics) -> (Alarms, watch::Receiver<Vec<Alarm>>) {
         let (shown, readers) = watch::channel(Vec::new());
-        for reason in [Reason::AuditBroken, Reason::AuditUnanchored, Reason::AuditUnwritable] {
+        for reason in ALARMS {
             metrics.audit_alarm(reason, false);
         }
         let standing = Arc::default();
@@ -115,7 +118,7 @@ impl Alarms {
                 shown.push(alarm.clone());
             }
         }
-        for reason in [Reason::AuditBroken, Reason::AuditUnanchored, Reason::AuditUnwritable] {
+        for reason in ALARMS {
             let stands = shown.iter().any(|alarm| alarm.reason == reason);
             self.metrics.audit_alarm(reason, stands);
         }

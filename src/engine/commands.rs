@@ -247,13 +247,11 @@ fn resolve(
 ) -> Result<Done, Refusal> {
     let Asked { actor, now, .. } = *asked;
     let by = actor.0.clone();
+    let beyond = |stored: &Stored| out_of_reach(&stored.record.name, &stored.record.rotation);
     let text = match how {
         Resolution::Retry => {
             happen(walk, stored, Happening::Retried, now)?;
-            format!(
-                "trying again now{}",
-                out_of_reach(&stored.record.name, &stored.record.rotation)
-            )
+            format!("trying again now{}", beyond(stored))
         }
         Resolution::Abandon => {
             if !stored.record.rotation.may_unwind() {
@@ -269,9 +267,7 @@ fn resolve(
         Resolution::Supersede => {
             let Done { rotation, text } =
                 open(walk, stored, Trigger::Repair { by }, Lane::Routine, now)?;
-            let text =
-                format!("{text}{}", out_of_reach(&stored.record.name, &stored.record.rotation));
-            return Ok(Done { rotation, text });
+            return Ok(Done { rotation, text: format!("{text}{}", beyond(stored)) });
         }
         Resolution::Waive(target) => {
             if !stored.record.rotation.targets.contains_key(&target) {

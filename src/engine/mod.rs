@@ -315,19 +315,18 @@ impl Engine {
         let led = self.health.epoch.is_some();
         let leads = self.world.gate.leads_for(Span::ZERO);
         self.health.epoch = leads.as_ref().ok().map(|leadership| leadership.epoch);
-        match (led, leads.is_ok()) {
+        let Ok(leadership) = leads else {
             // Nothing is started, so nothing else would say what is in the way.
-            (led, false) => {
-                self.trouble(Some(self.world.gate.why_not()));
-                if led {
-                    self.doubt(now);
-                }
+            self.trouble(Some(self.world.gate.why_not()));
+            if led {
+                self.doubt(now);
             }
+            return;
+        };
+        if !led {
             // Vault has just taken a write of ours.
-            (false, true) => self.trouble(None),
-            _ => {}
+            self.trouble(None);
         }
-        let Ok(leadership) = leads else { return };
         self.lead_under(leadership.epoch, now);
         self.health.breaker_open = self.breaker.is_tripped();
         for name in self.waiting.called(self.plan_limits().budget) {

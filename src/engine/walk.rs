@@ -226,21 +226,16 @@ impl Walk {
         if let Some(loaded) = &loaded {
             self.managed.warn(&loaded.record.rotation);
         }
+        if loaded.is_none()
+            && matches!(task, Task::LookAgain | Task::Start(_))
+            && let Some(text) = self.foreign().await?
+        {
+            return Ok(Standing::Foreign { text });
+        }
         let stored = match task {
-            Task::GoOn => loaded,
-            Task::LookAgain => match self.foreign().await? {
-                Some(text) if loaded.is_none() => return Ok(Standing::Foreign { text }),
-                _ => loaded,
-            },
+            Task::GoOn | Task::LookAgain => loaded,
             Task::Mark => self.marked(loaded).await?,
-            Task::Start(start) => {
-                if loaded.is_none()
-                    && let Some(text) = self.foreign().await?
-                {
-                    return Ok(Standing::Foreign { text });
-                }
-                self.start(loaded, start)?
-            }
+            Task::Start(start) => self.start(loaded, start)?,
             Task::Command(envelope) => commands::carry_out(self, loaded, envelope).await?,
         };
         let Some(mut stored) = stored else { return Ok(Standing::Absent) };
@@ -358,7 +353,7 @@ impl Walk {
         for line in lines {
             self.world.gate.step(&stored.record, &line).await;
         }
-        counts.into_iter().for_each(|count| count.into(&self.world.metrics));
+        counts.into_iter().for_each(|count| count.add_to(&self.world.metrics));
         Ok(())
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Count {
 
 impl Count {
     /// Counts it.
-    pub(super) fn into(self, metrics: &Metrics) {
+    pub(super) fn add_to(self, metrics: &Metrics) {
         match self {
             Count::Started { trigger, lane } => metrics.rotation_started(trigger, lane),
             Count::Left { phase, took } => metrics.phase_ended(phase, took),

@@ -28,14 +28,20 @@ pub fn encode(value: &impl Serialize) -> Result<Document, Malformed> {
     Document::encode(&Folded { json })
 }
 
+/// The document inside one of one text, if it is one. For those who read it more than once.
+pub fn unfold(document: &Document) -> Option<Document> {
+    let Folded { json } = document.decode().ok()?;
+    Some(Document::from_json(json.into_bytes()))
+}
+
 /// Reads a value from a document of one text, or from one that was written unfolded.
 ///
 /// # Errors
 /// The line and column of what does not fit, inside the text if there is one.
 pub fn decode<T: DeserializeOwned>(document: &Document) -> Result<T, Malformed> {
-    match document.decode::<Folded>() {
-        Ok(Folded { json }) => Document::from_json(json.into_bytes()).decode(),
-        Err(_) => document.decode(),
+    match unfold(document) {
+        Some(inside) => inside.decode(),
+        None => document.decode(),
     }
 }
 

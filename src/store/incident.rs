@@ -231,14 +231,15 @@ fn encode(at: &impl std::fmt::Display, incident: &Incident) -> Result<Document, 
 }
 
 fn decode(at: &KvPath, id: &IncidentId, document: &Document) -> Result<Incident, StoreError> {
-    let shape: Shape =
-        folded::decode(document).map_err(|error| StoreError::unreadable(at, error))?;
+    let inside = folded::unfold(document);
+    let document = inside.as_ref().unwrap_or(document);
+    let shape: Shape = document.decode().map_err(|error| StoreError::unreadable(at, error))?;
     if shape.schema > SCHEMA {
         let what = format!("a newer rotord wrote it (schema {})", shape.schema);
         return Err(StoreError::unreadable(at, what));
     }
     let incident: Incident =
-        folded::decode(document).map_err(|error| StoreError::unreadable(at, error))?;
+        document.decode().map_err(|error| StoreError::unreadable(at, error))?;
     if incident.id != *id {
         return Err(StoreError::unreadable(at, "it is another incident"));
     }

@@ -218,16 +218,16 @@ impl Record {
         document: &Document,
     ) -> Result<Record, StoreError> {
         let unreadable = |what: String| StoreError::Unreadable { place: place.to_owned(), what };
-        let shape: Shape =
-            folded::decode(document).map_err(|error| unreadable(error.to_string()))?;
+        let inside = folded::unfold(document);
+        let document = inside.as_ref().unwrap_or(document);
+        let shape: Shape = document.decode().map_err(|error| unreadable(error.to_string()))?;
         if shape.schema > SCHEMA {
             return Err(unreadable(format!(
                 "a newer rotord wrote it (schema {}, this one knows {SCHEMA}): upgrade this one",
                 shape.schema
             )));
         }
-        let record: Record =
-            folded::decode(document).map_err(|error| unreadable(error.to_string()))?;
+        let record: Record = document.decode().map_err(|error| unreadable(error.to_string()))?;
         if record.name != *name {
             return Err(unreadable(RecordFault::Name { found: record.name }.to_string()));
         }

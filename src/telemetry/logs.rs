@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn libraries_have_no_voice_whatever_the_filter_says() {
-        let text = logged(Format::Text, "trace,vaultrs=trace,rotordx=trace", |_| {
-            tracing::error!(target: "vaultrs::api", "token hvs.x");
+        let text = logged(Format::Text, "trace,rustify=trace,rotordx=trace", |_| {
+            tracing::error!(target: "rustify::client", "token hvs.x");
             tracing::error!(target: "rustify", "body");
             tracing::error!(target: "hyper::proto", "headers");
             tracing::error!(target: "rotordx", "a namesake");

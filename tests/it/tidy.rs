@@ -79,21 +79,21 @@ const BANS: &[Ban] = &[
         instead: "finish it, or open an issue",
     },
     Ban {
-        what: "#[ignore",
+        what: concat!("#[", "ignore"),
         view: In::Code,
         within: &[""],
         except: &[],
         instead: "a test runs, or it is deleted",
     },
     Ban {
-        what: "#[should_panic",
+        what: concat!("#[", "should_panic"),
         view: In::Code,
         within: &[""],
         except: &[],
         instead: "assert on the error that is returned",
     },
     Ban {
-        what: "thread::sleep",
+        what: concat!("thread::", "sleep"),
         view: In::Code,
         within: &[""],
         except: &[],
@@ -108,7 +108,7 @@ const BANS: &[Ban] = &[
         instead: "wait for what you wait for, or move the virtual clock",
     },
     Ban {
-        what: "dbg!(",
+        what: concat!("dbg", "!("),
         view: In::Code,
         within: &[""],
         except: &[],
