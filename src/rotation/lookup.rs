@@ -125,7 +125,8 @@ pub(super) fn looked_up(rotation: &mut Rotation, keys: &[KeySeen], at: Timestamp
         // Somebody else may have made it at the same moment: a person has to look.
         (true, false) => return stuck(rotation, version, before, since),
     };
-    let minted = !found.is_empty();
+    // What was there when it was ordered came of an earlier order.
+    let minted = found.iter().any(|key| !before.contains(key));
     let settled_at = since + STILL_UNDER_WAY;
     // A late roll would change the value of the next one, so rolling waits even for what is found.
     let waits = !minted || capabilities.on_lost == OnLost::AdoptThenRoll;
@@ -137,10 +138,11 @@ pub(super) fn looked_up(rotation: &mut Rotation, keys: &[KeySeen], at: Timestamp
     let explained = keys
         .iter()
         .any(|seen| rotation.known_keys.contains(&seen.key) && !before.contains(&seen.key));
+    let there = keys.iter().map(|seen| seen.key.clone()).collect();
     let step = match (capabilities.on_lost, found.is_empty()) {
-        (OnLost::Manual, true) if explained => mint_step(rotation, before),
+        (OnLost::Manual, true) if explained => mint_step(rotation, there),
         (OnLost::Manual, _) => return stuck(rotation, version, before, since),
-        (OnLost::Repeat, _) | (_, true) => mint_step(rotation, before),
+        (OnLost::Repeat, _) | (_, true) => mint_step(rotation, there),
         (OnLost::Sweep, false) => Staging::Sweep { orphans: found },
         (OnLost::AdoptThenRoll, false) => Staging::Roll { found: found[0].clone(), before, since },
     };

@@ -7,6 +7,7 @@ mod check;
 mod deadlines;
 mod issuers;
 mod leaks;
+mod replica;
 mod scripts;
 mod search;
 mod strangers;

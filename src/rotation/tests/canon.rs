@@ -12,6 +12,7 @@ use crate::rotation::lookup::STILL_UNDER_WAY;
 use crate::rotation::phase::{AfterUnwind, Outcome, Phase, Remains, Staging};
 use crate::rotation::retry::{ATTEMPTS_BEFORE_HUMAN, Trouble};
 use crate::rotation::tests::check;
+use crate::rotation::tests::replica::Former;
 use crate::rotation::tests::toy::{Holding, Key, Toy};
 use crate::rotation::{Intent, Leaving, Outgoing, Rotation, TargetState, deadline};
 
@@ -71,9 +72,19 @@ pub(super) fn canon(toy: &Toy, vault: bool) -> Canon {
     let mut mix = Mix(1);
     let now = toy.now;
     rotation(&mut mix, &toy.rotation, now);
-    if vault {
+    if vault || toy.former.is_some() || toy.overtaken {
         rotation(&mut mix, &toy.saved, now);
     }
+    if let Some(Former { wire, order, mind, until }) = &toy.former {
+        wire.hash(&mut mix);
+        rotation(&mut mix, order, now);
+        if let Some(mind) = mind {
+            rotation(&mut mix, mind, now);
+        }
+        ahead(&mut mix, Some(*until), now);
+    }
+    toy.overtaken.hash(&mut mix);
+    ahead(&mut mix, Some(toy.destructive_from), now);
     toy.pending.hash(&mut mix);
     toy.material.hash(&mut mix);
     toy.joined.hash(&mut mix);

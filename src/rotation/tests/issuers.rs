@@ -10,6 +10,7 @@ use crate::rotation::decide::Wait;
 use crate::rotation::effect::Effect;
 use crate::rotation::event::{Happening, KeySeen, Marked};
 use crate::rotation::phase::{Outcome, Phase, Staging};
+use crate::rotation::tests::replica::Landing;
 use crate::rotation::tests::toy::{Fault, Key, Toy, policy, remote};
 use crate::rotation::tests::world::staged;
 use crate::rotation::{ForcedRule, Trigger};
@@ -275,6 +276,31 @@ fn a_mint_that_may_have_happened_is_never_just_ordered_again() {
         let next = toy.next_effect();
         assert!(matches!(next, Some(Effect::LookUp { .. })), "{fault:?}: {next:?}");
     }
+}
+
+#[test]
+fn what_an_earlier_order_left_says_nothing_of_one_that_is_under_way() {
+    let mut toy =
+        Toy::new(Kind::ApiKey, remote(ValueFrom::Theirs, OldDies::OnMint, OnLost::Repeat));
+    toy.run();
+    toy.open_next(Lane::Routine);
+    for fault in [Fault::Half, Fault::TakenOver] {
+        while !matches!(toy.next_effect(), Some(Effect::Mint { .. })) {
+            toy.step(Fault::None);
+        }
+        toy.step(fault);
+    }
+    let listed = |toy: &Toy| toy.rotation.trouble.not_before.is_some_and(|until| until > toy.now);
+    while !listed(&toy) {
+        toy.step(Fault::None);
+    }
+    toy.land(0, Landing::Answered);
+    toy.run();
+    let current = toy.rotation.current().expect("closed with a current version");
+    let lives = toy.keys.values().any(|key| key.alive && key.version == current);
+    assert!(toy.rotation.is_closed() && lives, "{}", toy.trace());
+    assert_eq!(toy.alive_keys(), 1, "{}", toy.trace());
+    assert_eq!(toy.minted, 3, "the one under way is not made again\n{}", toy.trace());
 }
 
 #[test]

@@ -14,13 +14,14 @@ use crate::model::reason::Reason;
 use crate::model::target::{Level, Role, TargetTerms, Wanted};
 use crate::model::time::{Span, Timestamp};
 use crate::rotation::apply::apply;
-use crate::rotation::decide::{Next, Wait, decide};
+use crate::rotation::decide::{Next, Wait, Why, decide};
 use crate::rotation::effect::Effect;
 use crate::rotation::event::{Event, Happening};
 use crate::rotation::open::{CannotOpen, Opening};
 use crate::rotation::phase::{Phase, Staging};
 use crate::rotation::tests::canon::canon;
 use crate::rotation::tests::check;
+use crate::rotation::tests::replica::Former;
 use crate::rotation::{Rotation, Terms, Trigger};
 
 /// Steps after which a run that is not at rest has no end: the longest honest one has a tenth.
@@ -68,6 +69,8 @@ pub(super) enum Fault {
     CrashAfter,
     /// As `CrashBefore`, and nobody starts it again for a long time.
     Outage,
+    /// Sent, and the loop is cut off; another replica takes over.
+    TakenOver,
 }
 
 /// What a step was.
@@ -109,6 +112,12 @@ pub(super) struct Toy {
     /// How often each effect was ordered at this instant.
     pub(super) ordered: BTreeMap<(Effect, u64), u32>,
     pub(super) minted: u32,
+    /// The replica that led before this one, while something of it may still happen.
+    pub(super) former: Option<Former>,
+    /// It has written after this one had read.
+    pub(super) overtaken: bool,
+    /// Nothing destructive starts before.
+    pub(super) destructive_from: Timestamp,
     steps: u32,
     opened: u32,
     /// What happened, if somebody wants to read it.
@@ -202,6 +211,9 @@ impl Toy {
             dates: false,
             ordered: BTreeMap::new(),
             minted: 0,
+            former: None,
+            overtaken: false,
+            destructive_from: now,
             steps: 0,
             opened: 1,
             trace: Some(Vec::new()),
@@ -264,9 +276,11 @@ impl Toy {
         }
         match decide(&self.rotation, self.now) {
             Next::Record(event) => self.take(event),
-            Next::Do(effects) => self.order(effects),
+            Next::Do(effects) => return self.order(effects),
             Next::Wait(wait) => {
-                self.save();
+                if !self.save() {
+                    return Step::Moved;
+                }
                 let Some(until) = wait.until else { return Step::Rests(wait) };
                 self.pass(until);
                 return Step::Waited(wait);
@@ -282,7 +296,17 @@ impl Toy {
         leaked && self.open(Lane::Emergency, Trigger::MaxAge).is_ok()
     }
 
-    fn order(&mut self, effects: Vec<Effect>) {
+    fn order(&mut self, mut effects: Vec<Effect>) -> Step {
+        effects.retain(|effect| !self.is_too_fresh_for(effect));
+        if effects.is_empty() {
+            let until = self.destructive_from;
+            self.pass(until);
+            return Step::Waited(Wait {
+                until: Some(until),
+                why: Why::Propagation,
+                needs_human: None,
+            });
+        }
         for effect in &effects {
             let told =
                 effect.target().map(|target| self.rotation.targets[target].wanted.generation);
@@ -291,10 +315,13 @@ impl Toy {
         }
         if effects.iter().any(Effect::needs_intent) {
             self.happen(Happening::Intended { effects: effects.clone() });
-            self.save();
+            if !self.save() {
+                return Step::Moved;
+            }
         }
         self.pending = effects;
         check::bounded(self);
+        Step::Moved
     }
 
     fn carry_out(&mut self, effect: &Effect, fault: Fault) {
@@ -318,12 +345,14 @@ impl Toy {
                 self.crash(RESTART);
             }
             Fault::Outage => self.crash(OUTAGE),
+            Fault::TakenOver => self.take_over(effect),
         }
     }
 
     /// Everything that is not in Vault is forgotten. Whoever comes next sweeps what no record
     /// names.
-    fn crash(&mut self, away: Span) {
+    pub(super) fn crash(&mut self, away: Span) {
+        self.overtaken = false;
         self.rotation = self.saved.clone();
         self.pending.clear();
         self.pass(self.now + away);
@@ -335,13 +364,10 @@ impl Toy {
         self.material.retain(|v, _| versions.contains_key(v) || staging == Some(*v));
     }
 
-    pub(super) fn save(&mut self) {
-        self.saved = self.rotation.clone();
-    }
-
     /// Lets time pass, with what it does by itself.
     pub(super) fn pass(&mut self, until: Timestamp) {
         self.now = until;
+        self.former = self.former.take().filter(|former| former.until > until);
         check::note_use(self);
         self.ordered.clear();
         for key in self.keys.values_mut() {
@@ -415,41 +441,6 @@ impl Toy {
         let terms = self.rotation.terms.clone();
         let targets = config.into_iter().collect();
         self.happen(Happening::TermsChanged { terms, targets });
-    }
-
-    /// What is at another place now has nothing there, and nobody reads it there yet.
-    fn move_targets(&mut self, config: &[(TargetName, TargetTerms)]) {
-        for (name, terms) in config {
-            if self.config.get(name).is_some_and(|old| old.place != terms.place) {
-                self.held.remove(name);
-                self.joined.remove(name);
-            }
-        }
-    }
-
-    /// A signer starts again with what it held before, uses the version before the current one,
-    /// and is seen to. False if there is no such version, or somebody has dropped it.
-    pub(super) fn fall_back(&mut self, target: &TargetName) -> bool {
-        let used = self.rotation.outgoing.iter().map(|outgoing| outgoing.version).max();
-        let kept = |used: &VersionId| {
-            let mut held = self.held.values();
-            held.all(|Holding { wanted, before }| {
-                let all = before.iter().map(|(older, _)| older).chain([wanted]);
-                all.map(|wanted| &wanted.accepted).all(|accepted| accepted.contains(used))
-            })
-        };
-        let Some(used) = used.filter(kept) else { return false };
-        let Some(holding) = self.held.get_mut(target) else { return false };
-        if holding.wanted.current <= Some(used) {
-            return false;
-        }
-        let generation = Generation(holding.wanted.generation.0 - 1);
-        let accepted = holding.wanted.accepted.clone();
-        holding.wanted = Wanted { generation, accepted, current: Some(used) };
-        let outcome = self.execute(&Effect::Observe { target: target.clone() }, true);
-        self.happen(outcome);
-        self.save();
-        true
     }
 
     // ------------------------------------------------------------ what can be seen

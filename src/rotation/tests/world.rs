@@ -3,9 +3,9 @@
 use crate::model::capability::OldDies;
 use crate::model::failure::{Class, Failure};
 use crate::model::fingerprint::Fingerprint;
-use crate::model::id::{KeyId, TargetName, VersionId};
+use crate::model::id::{Generation, KeyId, TargetName, VersionId};
 use crate::model::reason::Reason;
-use crate::model::target::{Level, Observation, Recovery, Wanted};
+use crate::model::target::{Level, Observation, Recovery, TargetTerms, Wanted};
 use crate::rotation::effect::Effect;
 use crate::rotation::event::{Happening, KeySeen, Marked};
 use crate::rotation::tests::check;
@@ -106,6 +106,41 @@ impl Toy {
         let by = "toy".to_owned();
         let observation = Observation { generation, accepted, current, level: Level::Proved, by };
         Happening::Seen { target: name.clone(), observation }
+    }
+
+    /// What is at another place now has nothing there, and nobody reads it there yet.
+    pub(super) fn move_targets(&mut self, config: &[(TargetName, TargetTerms)]) {
+        for (name, terms) in config {
+            if self.config.get(name).is_some_and(|old| old.place != terms.place) {
+                self.held.remove(name);
+                self.joined.remove(name);
+            }
+        }
+    }
+
+    /// A signer starts again with what it held before, uses the version before the current one,
+    /// and is seen to. False if there is no such version, or somebody has dropped it.
+    pub(super) fn fall_back(&mut self, target: &TargetName) -> bool {
+        let used = self.rotation.outgoing.iter().map(|outgoing| outgoing.version).max();
+        let kept = |used: &VersionId| {
+            let mut held = self.held.values();
+            held.all(|Holding { wanted, before }| {
+                let all = before.iter().map(|(older, _)| older).chain([wanted]);
+                all.map(|wanted| &wanted.accepted).all(|accepted| accepted.contains(used))
+            })
+        };
+        let Some(used) = used.filter(kept) else { return false };
+        let Some(holding) = self.held.get_mut(target) else { return false };
+        if holding.wanted.current <= Some(used) {
+            return false;
+        }
+        let generation = Generation(holding.wanted.generation.0 - 1);
+        let accepted = holding.wanted.accepted.clone();
+        holding.wanted = Wanted { generation, accepted, current: Some(used) };
+        let outcome = self.execute(&Effect::Observe { target: target.clone() }, true);
+        self.happen(outcome);
+        self.save();
+        true
     }
 
     fn mint(&mut self, version: VersionId) -> KeyId {
