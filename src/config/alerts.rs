@@ -1,4 +1,4 @@
-//! `[alerts]`: where leak alerts come in, what holds them back, and who sends them.
+//! `[alerts]`: where leak alerts come in, how many at a time, and who sends them.
 //!
 //! Decides the keys of the listener and of the limits; each source's own keys are in `source`.
 //! Refuses a listener that would carry tokens in the clear, and sources that nothing reaches.
@@ -22,7 +22,6 @@ use crate::store::recognition::REMEMBER_REVOKED;
 
 pub(super) use source::Around;
 
-const MINUTE: Span = Span::from_secs(60);
 const DAY: Span = Span::from_secs(24 * 3600);
 
 /// Connections unless the config says otherwise: platforms open a handful each.
@@ -40,16 +39,21 @@ const SOURCES_MAX: usize = 100;
 /// Longer than this no leak of a revoked value is worth an answer.
 const REMEMBER_MAX: Span = Span::from_secs(10 * 31_557_600);
 
-/// Exposures at which the breaker may open at the most.
-const EXPOSURES_MAX: u64 = 10_000;
+/// What once stood here, and where it stands now: there is one limit for all alerts, whichever way
+/// they came, and it is kept with the incidents.
+const MOVED: [(&str, &str); 2] = [
+    ("floor", "write `floor` in [incidents]"),
+    (
+        "breaker",
+        "in [incidents], write its `exposures` as `breaker`, and its `window` as `breaker_window`",
+    ),
+];
 
 /// Everything about alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertsConfig {
     /// Where they come in; nowhere, if absent.
     pub listener: Option<ListenerConfig>,
-    /// What holds them back.
-    pub brakes: Brakes,
     /// How long revoked versions are recognised.
     pub remember_revoked: Span,
     /// Who sends.
@@ -82,25 +86,6 @@ pub struct TlsConfig {
     pub key: SecretRef,
 }
 
-/// What keeps a sender that has gone mad from rotating everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Brakes {
-    /// A secret is not rotated again for another alert before this has passed.
-    pub floor: Span,
-    /// So many exposures by alerts within `window`, and a person must look.
-    pub exposures: u32,
-    /// The window.
-    pub window: Span,
-}
-
-impl Default for Brakes {
-    /// Ten minutes are longer than an emergency takes where everything answers. A leaked file may
-    /// hold every secret of a team, which must not wait for anybody; five hundred is above that.
-    fn default() -> Brakes {
-        Brakes { floor: MINUTE.times(10), exposures: 500, window: MINUTE.times(10) }
-    }
-}
-
 impl AlertsConfig {
     /// Whether a running daemon can take over the other settings without a restart: sources,
     /// polls, proxies and the certificate.
@@ -111,7 +96,7 @@ impl AlertsConfig {
             // A slow form is computed for all values from the start.
             let forms: BTreeSet<_> =
                 config.sources.values().filter_map(SourceSpec::slow_form).collect();
-            (listener, config.brakes, config.remember_revoked, forms)
+            (listener, config.remember_revoked, forms)
         };
         fixed(self) == fixed(other)
     }
@@ -135,16 +120,12 @@ pub(super) fn read(s: &Section<'_>, around: &Around<'_>) -> Option<AlertsConfig>
     };
     let remember_revoked =
         s.get("remember_revoked").map_or(Some(REMEMBER_REVOKED), |e| e.span(DAY, REMEMBER_MAX));
-    let brakes = brakes(s);
+    for (key, remedy) in MOVED {
+        s.moved(key, remedy);
+    }
     let read = sources(s, around, names_no_listener);
     let (sources, polls) = read?;
-    Some(AlertsConfig {
-        listener: listener?,
-        brakes: brakes?,
-        remember_revoked: remember_revoked?,
-        sources,
-        polls,
-    })
+    Some(AlertsConfig { listener: listener?, remember_revoked: remember_revoked?, sources, polls })
 }
 
 fn listener(s: &Section<'_>, listen: Entry<'_>) -> Option<ListenerConfig> {
@@ -222,21 +203,6 @@ fn limits(s: &Section<'_>) -> (u64, Rates) {
         per_source: rate("per_source", defaults.per_source, u64::from(RATE_MAX)),
     };
     (connections.unwrap_or(CONNECTIONS_DEFAULT), rates)
-}
-
-fn brakes(s: &Section<'_>) -> Option<Brakes> {
-    let defaults = Brakes::default();
-    let floor = s.get("floor").map_or(Some(defaults.floor), |e| e.span(Span::ZERO, DAY.times(7)));
-    let breaker = s.section("breaker", |s| {
-        let exposures = s.get("exposures").map_or(Some(defaults.exposures), |e| {
-            e.number(1, EXPOSURES_MAX).and_then(|n| u32::try_from(n).ok())
-        });
-        let window =
-            s.get("window").map_or(Some(defaults.window), |e| e.span(MINUTE, DAY.times(7)));
-        Some((exposures?, window?))
-    });
-    let (exposures, window) = breaker.unwrap_or(Some((defaults.exposures, defaults.window)))?;
-    Some(Brakes { floor: floor?, exposures, window })
 }
 
 type Both = (BTreeMap<SourceName, SourceSpec>, BTreeMap<SourceName, PollSpec>);

@@ -230,6 +230,14 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A key that stands elsewhere now. It is not known here, so no slip of the pen leads to it.
+    pub(super) fn moved(&self, key: &'static str, remedy: &str) {
+        if self.table.get(key).is_some() {
+            self.asked.borrow_mut().insert(key);
+            self.problem(key, "this is set elsewhere now, and is not read here", remedy);
+        }
+    }
+
     /// Whatever else stands in this table is not judged: what it should be depends on something
     /// that is wrong.
     pub(super) fn judge_no_further(&self) {

@@ -170,6 +170,11 @@ fn own_channel(
 fn retry_horizon(s: &Section<'_>, kind: Option<Kind>, role: Option<Role>) -> Option<Span> {
     let signs = kind == Some(Kind::WebhookHmac) && role.is_some_and(Role::signs);
     let given = s.get("retry_horizon");
+    if given.is_some() && role.is_some_and(|role| !role.signs()) {
+        let remedy = "take `retry_horizon` away, or write it at the signer";
+        s.problem("retry_horizon", "only a signer sends anything again", remedy);
+        return None;
+    }
     if signs && given.is_none() {
         s.require("retry_horizon", "how long after it was signed a message may be sent again");
         return None;
