@@ -25,7 +25,7 @@ Examples:
 /// as soon as the evidence is in, at the latest when its policy's max_exposure has passed.
 ///
 /// With --all, --tag or --match many are rotated: the plan is shown first (in which order, what
-/// will break, about how long), and in the end what was rotated, waived, or is unknown.
+/// will break, about how long), and in the end which are rotated, waived, in use or unknown.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Rotate {
@@ -44,7 +44,8 @@ pub(super) struct Rotate {
     /// With many: go on without being asked.
     #[arg(long, requires = "many")]
     yes: bool,
-    /// With many: go on with a run that was begun at this moment; what is newer is done.
+    /// With many: go on with a run that was begun at this moment. What is done since then is left
+    /// alone, what is under way is watched.
     #[arg(long, value_name = "MOMENT", requires = "many", value_parser = moment)]
     resume: Option<Timestamp>,
     /// With many: do not watch them; --wait says until when they are watched.

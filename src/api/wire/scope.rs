@@ -21,7 +21,7 @@ pub struct Scope {
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Its wave, from 1: begun when those before are in use.
+    /// How many come one after the other until it is its turn, itself included: from 1.
     pub wave: usize,
     /// Its priority.
     pub priority: u8,
