@@ -22,7 +22,8 @@ Examples:
   rotord alert --fail-on-match --json gl-secret-detection-report.json
 
 Exit codes:
-  0 read and judged  10 --fail-on-match and something is ours  2 not a report that is known";
+  0 read and judged  10 --fail-on-match and something is ours
+  2 one of them is no report that is known: none was handed in";
 
 /// Findings in one request.
 const BATCH: usize = 200;
@@ -72,11 +73,14 @@ struct Total {
 impl Alert {
     pub(super) async fn act(self, daemon: &Client, out: Out<'_>) -> Result<Exit, CliError> {
         let mut total = Total::default();
-        for file in &self.files {
-            let name = file.display().to_string();
-            let report = read(file)?;
+        // All of them before the first is handed in: one that is no report must not leave half of
+        // the others done.
+        let read = |file: &PathBuf| Ok((file.display().to_string(), read(file)?));
+        let reports: Vec<(String, Report)> =
+            self.files.iter().map(read).collect::<Result<_, CliError>>()?;
+        for (name, report) in &reports {
             total.skipped += report.skipped.len();
-            total.add(&self.hand_in(daemon, out, &name, &report).await?);
+            total.add(&self.hand_in(daemon, out, name, report).await?);
             for skipped in &report.skipped {
                 let found_at = skipped.found_at.as_ref().map_or("", |place| place.as_str());
                 let place = human::clean(&format!("{} {found_at}", skipped.place));
