@@ -9,12 +9,12 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, BAD_PARAMETER};
 use crate::api::params::{NoBody, Nothing, Params};
 use crate::api::{Api, Shared, wire};
 use crate::engine::command::Actor;
 use crate::engine::desk::{Judged, Verdict};
-use crate::engine::scan::{FOUND_MAX, Match, ScanError};
+use crate::engine::scan::{FOUND_MAX, Match, Scan, ScanError};
 use crate::http::body;
 use crate::http::peer::Peer;
 use crate::incident::alert::{Alert, Claim, Finding, FoundAt};
@@ -36,6 +36,12 @@ const LABEL_LEN_MAX: usize = 120;
 
 /// The source that alerts have when the caller names none.
 const SOURCE: &str = "command-line";
+
+/// Why a sighting is not acted on: the scan never came across it.
+const NOT_IN_SCAN: &str = "not_in_scan";
+
+/// Why a sighting is not acted on: nothing of the version is remembered any more.
+const FORGOTTEN: &str = "forgotten";
 
 /// Parameters of an alert.
 #[derive(Debug, Deserialize)]
@@ -105,7 +111,8 @@ pub(super) async fn piece(
     Ok(Json(wire::alerts::Piece { found, cut }))
 }
 
-/// What a scan has found, as an alert: the clues are those of the values that it holds.
+/// What a scan has found, as an alert: the clues are those of the values that it holds. Each
+/// sighting is judged by itself; one that cannot be keeps none of the others.
 pub(super) async fn report_scan(
     State(api): Shared,
     Extension(peer): Extension<Peer>,
@@ -117,18 +124,55 @@ pub(super) async fn report_scan(
     let sent: wire::alerts::Sightings = read(body).await?;
     at_most(sent.sightings.len())?;
     let mut findings = Vec::with_capacity(sent.sightings.len());
+    let mut refused = Vec::with_capacity(sent.sightings.len());
     for sighting in &sent.sightings {
-        let name = SecretName::new(sighting.secret.as_str());
-        let name = name.map_err(|error| ApiError::parameter(format_args!("secret: {error}")))?;
-        let clues = scan.clues(&name, VersionId(sighting.version)).ok_or_else(|| {
-            let text = format!("{name} v{} is not looked for by this scan", sighting.version);
-            ApiError::parameter(text)
-        })?;
-        let found_at = FoundAt::new(&sighting.found_at, &[]);
-        findings.push(Finding { clues, label: "scan".to_owned(), found_at, claim: Claim::Leaked });
+        match finding_of(&scan, sighting) {
+            Ok(finding) => {
+                findings.push(finding);
+                refused.push(None);
+            }
+            Err(why) => refused.push(Some(why)),
+        }
     }
-    let alert = alert(&api, None, &sent.id, findings)?;
-    Ok(Json(judged(&api, peer.actor(), alert).await?))
+    let judged = if findings.is_empty() {
+        Vec::new()
+    } else {
+        let alert = alert(&api, None, &sent.id, findings)?;
+        judged(&api, peer.actor(), alert).await?.verdicts
+    };
+    let mut judged = judged.into_iter();
+    let verdicts = sent.sightings.iter().zip(refused).map(|(sighting, refused)| match refused {
+        Some(why) => wire::alerts::Verdict { ours: Vec::new(), why: Some(why) },
+        None => still_ours(sighting, judged.next().unwrap_or_default()),
+    });
+    Ok(Json(wire::alerts::Verdicts { verdicts: verdicts.collect() }))
+}
+
+fn finding_of(scan: &Scan, sighting: &wire::alerts::Sighting) -> Result<Finding, wire::Why> {
+    let wire::alerts::Sighting { secret, version, found_at } = sighting;
+    let why = |code: &str, text: String| wire::Why { code: code.to_owned(), text };
+    let name = SecretName::new(secret.as_str())
+        .map_err(|error| why(BAD_PARAMETER, format!("secret: {error}")))?;
+    let clues = scan.clues(&name, VersionId(*version)).ok_or_else(|| {
+        why(NOT_IN_SCAN, format!("this scan has not found v{version} of {name}: start it again"))
+    })?;
+    let found_at = FoundAt::new(found_at, &[]);
+    Ok(Finding { clues, label: "scan".to_owned(), found_at, claim: Claim::Leaked })
+}
+
+/// A version may have been forgotten between the moment that it was found and this one.
+fn still_ours(
+    sighting: &wire::alerts::Sighting,
+    verdict: wire::alerts::Verdict,
+) -> wire::alerts::Verdict {
+    let wire::alerts::Sighting { secret, version, .. } = sighting;
+    let is_it = |ours: &wire::alerts::Ours| (&ours.secret, ours.version) == (secret, *version);
+    if verdict.ours.iter().any(is_it) {
+        return verdict;
+    }
+    let text = format!("v{version} of {secret} is not known any more: its secret has gone");
+    let why = wire::Why { code: FORGOTTEN.to_owned(), text };
+    wire::alerts::Verdict { why: Some(why), ..verdict }
 }
 
 pub(super) async fn end(
@@ -199,7 +243,7 @@ fn verdict(verdict: Verdict) -> wire::alerts::Verdict {
             rotation: rotation.map(|id| id.to_string()),
         }
     });
-    wire::alerts::Verdict { ours: ours.collect() }
+    wire::alerts::Verdict { ours: ours.collect(), why: None }
 }
 
 /// What would be recognised, without anything being done.
@@ -218,7 +262,7 @@ fn recognised(api: &Api, findings: &[Finding]) -> wire::alerts::Verdicts {
             incident: None,
             rotation: None,
         });
-        wire::alerts::Verdict { ours: ours.collect() }
+        wire::alerts::Verdict { ours: ours.collect(), why: None }
     };
     wire::alerts::Verdicts { verdicts: findings.iter().map(verdict).collect() }
 }

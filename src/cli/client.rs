@@ -21,6 +21,10 @@ use crate::model::time::Timestamp;
 /// A local socket is connected to at once or not at all.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
+/// Shorter than the daemon keeps an idle connection, so that no request goes out on one that is
+/// being closed.
+const IDLE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Longer than the daemon waits for its engine, so that the daemon is the one to say it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(REPLY_WITHIN.as_secs() + 10);
 
@@ -46,6 +50,7 @@ impl Client {
             .unix_socket(socket.as_path())
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)
+            .pool_idle_timeout(IDLE_WITHIN)
             .timeout(ANSWER_WITHIN)
             .default_headers(operator())
             .build()

@@ -117,7 +117,10 @@ impl CliError {
 
 fn of_answer(status: StatusCode, code: &str) -> Exit {
     match status {
-        StatusCode::NOT_FOUND if code != error::NO_SUCH_PATH => Exit::NotFound,
+        // A path, or a scan, is nothing that the caller has named.
+        StatusCode::NOT_FOUND if ![error::NO_SUCH_PATH, error::NO_SUCH_SCAN].contains(&code) => {
+            Exit::NotFound
+        }
         StatusCode::CONFLICT => Exit::Refused,
         StatusCode::BAD_REQUEST
         | StatusCode::UNPROCESSABLE_ENTITY
@@ -134,5 +137,19 @@ fn say(error: &wire::Error) -> String {
     match error.possible_at {
         Some(at) => format!("{} (possible from {} at the earliest)", error.text, human::second(at)),
         None => error.text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_caller_named_is_not_found() {
+        let of = |code| of_answer(StatusCode::NOT_FOUND, code);
+        assert_eq!(of(error::NO_SUCH_SECRET), Exit::NotFound);
+        assert_eq!(of(error::NO_SUCH_INCIDENT), Exit::NotFound);
+        assert_eq!(of(error::NO_SUCH_PATH), Exit::Failed);
+        assert_eq!(of(error::NO_SUCH_SCAN), Exit::Failed);
     }
 }

@@ -155,7 +155,10 @@ fn run(talk: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliEr
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::Runtime)?;
     harden();
-    runtime.block_on(talk)
+    let done = runtime.block_on(talk);
+    // A read of a stream that stays silent would be waited for.
+    runtime.shutdown_background();
+    done
 }
 
 fn client(socket: Option<PathBuf>, config: &Path) -> Result<Client, CliError> {

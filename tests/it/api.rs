@@ -12,14 +12,19 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use reqwest::{Client, Method, Response, StatusCode};
 use rotord::engine::command::{Actor, Done, Refusal, RefusalKind};
+use rotord::engine::desk::{Judged, Verdict};
 use rotord::http::limits::Limits;
 use rotord::http::peer::{OPERATOR_HEADER, PeerPolicy};
-use rotord::model::id::RotationId;
+use rotord::incident::decide::Action;
+use rotord::model::id::{RotationId, VersionId};
+use rotord::model::material::{Material, SecretBytes};
 use rotord::model::reason::Reason;
 use rotord::model::time::Span;
+use rotord::model::version::Stage;
 use rotord::plan::cadence::Cadence;
 use rotord::plan::schedule::Schedule;
 use rotord::rotation::phase::{Outcome, Phase};
+use rotord::store::{Saved, Store as _};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -599,4 +604,74 @@ async fn nobody_decides_without_a_reason_or_where_nobody_leads() {
         let expected = (StatusCode::SERVICE_UNAVAILABLE, &"no_lease".into());
         assert_eq!((status, &answer["code"]), expected);
     }
+}
+
+/// A scan for the version in use of `mail-key`, which is [`IN_A_FILE`], whose desk knows of it or
+/// not.
+async fn scanning(is_known: bool) -> (Fake, String) {
+    let setup = Setup {
+        verdicts: Box::new(move |_| {
+            let judged = Judged {
+                secret: "mail-key".parse().unwrap(),
+                version: VersionId(5),
+                stage: Stage::Current,
+                action: Action::Rotate,
+                incident: None,
+                rotation: None,
+            };
+            Verdict { ours: is_known.then_some(judged).into_iter().collect() }
+        }),
+        ..Setup::default()
+    };
+    let material = Material::single(SecretBytes::new(IN_A_FILE.as_bytes().to_vec()));
+    let saved = Saved { rotation: RotationId("r".into()), key: None, material };
+    let name = "mail-key".parse().unwrap();
+    setup.store.put_material(&name, VersionId(5), &saved).await.unwrap();
+    let fake = Fake::start_with(setup).await;
+    let (status, begun) = send(&fake, Method::POST, "/v1/scans").await;
+    assert_eq!((status, &begun["versions"]), (StatusCode::OK, &1.into()), "{begun}");
+    let path = format!("/v1/scans/{}", begun["scan"]);
+    (fake, path)
+}
+
+const IN_A_FILE: &str = "rk_live_0123456789abcdefghij";
+
+async fn report(fake: &Fake, scan: &str, sightings: Value) -> Value {
+    let body = serde_json::json!({ "id": "scan", "sightings": sightings });
+    let request = client(&fake.socket).post(format!("http://rotord{scan}/report"));
+    let request = request.body(body.to_string());
+    let (status, mut answer) = json(request.send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    answer["verdicts"].take()
+}
+
+#[tokio::test]
+async fn a_sighting_that_is_no_longer_so_keeps_none_of_the_others() {
+    let (fake, scan) = scanning(true).await;
+    let sighting = |secret: &str, version: u64| {
+        let found_at = "a.env:1";
+        serde_json::json!({ "secret": secret, "version": version, "found_at": found_at })
+    };
+    let wrong = [("mail-key", 6), ("gone-key", 1), ("stripe-key", 2), ("No Name", 1)];
+    let mut sightings: Vec<Value> = wrong.map(|(secret, v)| sighting(secret, v)).into();
+    sightings.insert(2, sighting("mail-key", 5));
+    let verdicts = report(&fake, &scan, sightings.into()).await;
+    let verdicts_listed = verdicts.as_array().unwrap();
+    let codes = verdicts_listed.iter().map(|v| v["why"]["code"].as_str().unwrap_or_default());
+    let codes: Vec<&str> = codes.collect();
+    assert_eq!(
+        codes,
+        ["not_in_scan", "not_in_scan", "", "not_in_scan", "bad_parameter"],
+        "{verdicts}"
+    );
+    assert_eq!(verdicts[2]["ours"][0]["action"], "rotate");
+    assert!(verdicts[0]["why"]["text"].as_str().unwrap().contains("v6 of mail-key"), "{verdicts}");
+}
+
+#[tokio::test]
+async fn a_sighting_of_what_is_known_no_more_says_so() {
+    let (fake, scan) = scanning(false).await;
+    let sighting = serde_json::json!([{ "secret": "mail-key", "version": 5, "found_at": "a:1" }]);
+    let verdicts = report(&fake, &scan, sighting).await;
+    assert_eq!(verdicts[0]["why"]["code"], "forgotten", "{verdicts}");
 }

@@ -3,17 +3,19 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use rotord::engine::command::{Actor, Done, Refusal, RefusalKind};
-use rotord::engine::snapshot::Alarm;
+use rotord::engine::snapshot::{Alarm, SecretView, Snapshot};
 use rotord::http::peer::PeerPolicy;
 use rotord::model::failure::{Class, Failure};
 use rotord::model::id::{InstanceId, RotationId, VersionId};
 use rotord::model::reason::Reason;
 use rotord::model::target::Level;
 use rotord::model::time::Span;
+use rotord::model::version::Stage;
 use rotord::rotation::phase::{Outcome, Phase, Staging, UnwindReason};
 use rotord::store::record::Past;
 use rotord::vault::auth::Status as Login;
@@ -110,7 +112,7 @@ async fn a_daemon_that_cannot_act_says_so_first() {
     snapshot.health.loaded = false;
     snapshot.health.turned_at = picture::NOW - Span::from_secs(95);
     snapshot.health.trouble = Some((Reason::VaultSealed, picture::NOW - Span::from_secs(120)));
-    snapshot.secrets = std::sync::Arc::default();
+    snapshot.secrets = Arc::default();
     let failure = Failure { class: Class::Transient, reason: Reason::VaultSealed };
     let since = picture::NOW - Span::from_secs(110);
     let expires_at = Some(picture::NOW + Span::from_secs(3000));
@@ -127,7 +129,7 @@ async fn a_daemon_that_cannot_act_says_so_first() {
 async fn a_leader_says_how_long_it_waits_and_for_how_long_it_leads() {
     let mut snapshot = picture::snapshot();
     snapshot.health.destructive_from = Some(picture::NOW + Span::from_secs(22));
-    snapshot.secrets = std::sync::Arc::default();
+    snapshot.secrets = Arc::default();
     let fake = Fake::start_with(Setup { snapshot: snapshot.clone(), ..Setup::default() }).await;
     let ran = run(&fake, &["status"]).await;
     assert!(
@@ -150,7 +152,7 @@ async fn an_alarm_says_since_when_it_stands_and_what_to_do_and_is_signed_off_wit
     let text = "the chain broke (cut at audit.jsonl, line 3)".to_owned();
     let alarms = vec![Alarm { reason: Reason::AuditBroken, since, text }];
     let mut snapshot = picture::snapshot();
-    snapshot.secrets = std::sync::Arc::default();
+    snapshot.secrets = Arc::default();
     let fake = Fake::start_with(Setup { snapshot, alarms, ..Setup::default() }).await;
     let ran = run(&fake, &["status"]).await;
     golden::check("cli/status-alarm.txt", &ran.out);
@@ -476,7 +478,7 @@ async fn waiting_ends_when_another_rotation_takes_over() {
         outcome: None,
         forced: Vec::new(),
     };
-    next.history = std::sync::Arc::new(vec![past]);
+    next.history = Arc::new(vec![past]);
     fake.show(picture::with(next, Span(2)));
     let ran = run(&fake, &["rotate", "mail-key", "--wait"]).await;
     assert_eq!(ran.exit, 1, "{ran:?}");
@@ -669,4 +671,121 @@ async fn what_people_decide_about_an_incident_reaches_the_desk() {
     let mute = run(&fake, &["incident", "approve", id, "--reason", " "]).await;
     assert_eq!(mute.exit, 2, "a reason is needed: {mute:?}");
     assert_eq!(fake.asked().len(), 0);
+}
+
+/// These secrets and no others.
+fn only(secrets: Vec<SecretView>, later: Span) -> Snapshot {
+    let mut snapshot = picture::snapshot();
+    snapshot.at = picture::NOW + later;
+    let named = secrets.into_iter().map(|secret| (secret.name.clone(), Arc::new(secret)));
+    snapshot.secrets = Arc::new(named.collect());
+    snapshot
+}
+
+/// A secret whose emergency rotation `NAME-run` is in this phase.
+fn running(name: &str, phase: Phase) -> SecretView {
+    let mut view = picture::emergency(&format!("{name}-run"), phase, None);
+    view.name = name.parse().unwrap();
+    view
+}
+
+/// A fake that begins `NAME-run` when it is told to rotate NAME.
+async fn rotating_many(secrets: Vec<SecretView>) -> Fake {
+    let answers = Box::new(|command: &rotord::engine::command::Command| {
+        let rotation = Some(RotationId(format!("{}-run", command.secret())));
+        Ok(Done { rotation, text: "it is done".into() })
+    });
+    let snapshot = only(secrets, Span(1));
+    Fake::start_with(Setup { snapshot, answers, ..Setup::default() }).await
+}
+
+fn overlap() -> Phase {
+    Phase::Overlap { current: VersionId(5), switched_at: picture::NOW }
+}
+
+const MANY: [&str; 5] = ["rotate", "--all", "--emergency", "--yes", "--wait"];
+
+#[tokio::test]
+async fn of_many_each_waits_for_those_it_comes_after_and_for_nobody_else() {
+    let mut after = running("after", closed(Outcome::Done));
+    after.planning.as_mut().unwrap().after = vec!["quick".parse().unwrap()];
+    let fake = rotating_many(vec![
+        running("slow", switching()),
+        running("quick", switching()),
+        after.clone(),
+    ])
+    .await;
+    let mut ran = Running::start(&fake, &MANY);
+    ran.until("rotated 0 of 3").await;
+    let asked: Vec<String> = fake.asked().into_iter().map(|asked| asked.command).collect();
+    assert!(!asked.iter().any(|command| command.contains("name: after")), "{asked:?}");
+    // The other one of the first wave is still switching.
+    let quick = running("quick", overlap());
+    fake.show(only(vec![running("slow", switching()), quick, after.clone()], Span(2)));
+    ran.until("rotated 1 of 3").await;
+    let done = ["slow", "quick"].map(|name| running(name, closed(Outcome::Done)));
+    fake.show(only([done.to_vec(), vec![after]].concat(), Span(3)));
+    let (text, exit) = ran.end().await;
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("rotate: rotated=3 waived=0 unknown=0 begun=0 in_use=0"), "{text}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_taken_up_is_not_done_while_an_old_version_is_accepted() {
+    let fake = rotating_many(vec![running("a", overlap())]).await;
+    let since = ["--resume", "2026-11-22T11:30:00Z"];
+    let peek = ["rotate", "--all", "--emergency", "--yes", "--no-wait"];
+    let ran = run(&fake, &[&peek[..], &since].concat()).await;
+    assert_eq!(ran.exit, 9, "{ran:?}");
+    assert!(ran.out.contains("a  begun: rotation a-run, the old version is not gone"), "{ran:?}");
+    assert!(ran.out.contains("rotated=0 waived=0 unknown=0 begun=1"), "{}", ran.out);
+
+    let mut watched = Running::start(&fake, &[&MANY[..], &since].concat());
+    watched.until("rotated 0 of 1").await;
+    let mut done = running("a", closed(Outcome::Done));
+    let mut rotation = (**done.rotation.as_ref().unwrap()).clone();
+    rotation.versions.get_mut(&VersionId(4)).unwrap().stage = Stage::Revoked;
+    done.rotation = Some(Arc::new(rotation));
+    fake.show(only(vec![done], Span(2)));
+    let (text, exit) = watched.end().await;
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("rotate: rotated=1"), "{text}");
+    assert_eq!(fake.asked().len(), 0, "it was rotated again");
+    let again = run(&fake, &[&peek[..], &since].concat()).await;
+    assert_eq!((again.exit, fake.asked().len()), (0, 0), "{again:?}");
+}
+
+#[tokio::test]
+async fn what_was_not_begun_since_then_is_begun() {
+    let fake = rotating_many(vec![running("a", closed(Outcome::Done))]).await;
+    let newer = ["--resume", "2026-11-22T11:59:00Z"];
+    let ran = run(&fake, &[&MANY[..], &newer].concat()).await;
+    assert_eq!((ran.exit, fake.asked().len()), (0, 1), "older than that moment: {ran:?}");
+    // Its rotation is over, and the version before still lives.
+    let older = ["--resume", "2026-11-22T11:30:00Z"];
+    let ran = run(&fake, &[&MANY[..], &older].concat()).await;
+    assert_eq!((ran.exit, fake.asked().len()), (0, 1), "{ran:?}");
+}
+
+#[tokio::test]
+async fn who_only_waits_for_the_switch_is_told_that_the_old_version_is_not_gone() {
+    let fake = rotating_many(vec![running("a", overlap())]).await;
+    let ran = run(&fake, &["rotate", "--all", "--emergency", "--yes", "--wait=switched"]).await;
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.contains("rotated=0 waived=0 unknown=0 begun=0 in_use=1"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn of_many_reports_none_is_handed_in_if_one_is_none() {
+    let fake = Fake::start().await;
+    let dir = TempDir::new().unwrap();
+    let good = dir.path().join("good.json");
+    let value = "rk_live_0123456789abcdefghij";
+    let found = json!([{"RuleID": "a", "Secret": value, "File": "a.env", "StartLine": 1}]);
+    std::fs::write(&good, found.to_string()).unwrap();
+    let good = good.to_str().unwrap();
+    let ran = run(&fake, &["alert", good]).await;
+    assert!(ran.exit == 0 && ran.out.contains("findings=1"), "{ran:?}");
+    let ran = run(&fake, &["alert", good, "/no/such/report"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (2, ""), "{ran:?}");
 }

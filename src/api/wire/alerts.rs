@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::wire::Why;
 use crate::incident::alert::Claim;
 use crate::model::clue::{self, Form, ValueDigest};
 use crate::model::id::KeyId;
@@ -71,10 +72,13 @@ pub struct Verdicts {
 }
 
 /// What became of one finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The versions it is about: empty if it is none of ours.
     pub ours: Vec<Ours>,
+    /// Why a sighting of a scan is not acted on, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
 }
 
 /// One version that a finding is about.

@@ -69,6 +69,9 @@ pub struct Scan {
     /// Of the words to compare with digests; none if all that is recognised is searched for.
     lengths: Option<Lengths>,
     recogniser: Recogniser,
+    /// The digests of the words that were found, by what they are: of a version that was made, or
+    /// could be read, only after the scan had begun, nothing else is at hand.
+    words: Mutex<BTreeMap<(SecretName, VersionId), ValueDigest>>,
     /// Memory for the pieces.
     pub texts: Texts,
     /// Versions whose values are searched for.
@@ -245,8 +248,8 @@ impl Scan {
         let search = tokio::task::spawn_blocking(move || Search::new(values)).await;
         let search = search.map_err(|_| ScanError::Over)?;
         let lengths = recogniser.has_others_than(&searched).then_some(lengths);
-        let (versions, texts) = (searched.len(), Texts::default());
-        Ok(Scan { search, places, lengths, recogniser, texts, versions, unread })
+        let (versions, words, texts) = (searched.len(), Mutex::default(), Texts::default());
+        Ok(Scan { search, places, lengths, recogniser, words, texts, versions, unread })
     }
 
     /// How many bytes at the end of one piece must stand again at the beginning of the next one, so
@@ -255,15 +258,20 @@ impl Scan {
         self.search.longest().max(tokens::LENGTH_MAX + 2).saturating_sub(1)
     }
 
-    /// What recognises the value of a version that this scan looks for.
+    /// What recognises the value of a version that this scan looks for, or has found as a word.
     pub fn clues(&self, name: &SecretName, version: VersionId) -> Option<Vec<Clue>> {
         let of_it = |place: &Place| {
             (&place.secret, place.version, place.written) == (name, version, Written::Plain)
         };
         let values: Vec<usize> =
             (0..self.places.len()).filter(|place| of_it(&self.places[*place])).collect();
+        if values.is_empty() {
+            let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+            let word = words.get(&(name.clone(), version)).cloned();
+            return word.map(|digest| vec![Clue::Digest(digest)]);
+        }
         let clues = values.iter().flat_map(|place| Clue::of_value(self.search.value(*place)));
-        (!values.is_empty()).then(|| clues.collect())
+        Some(clues.collect())
     }
 
     /// Looks at one piece of text. What ends within the first `seen` bytes was told of with the
@@ -294,15 +302,20 @@ impl Scan {
 
     fn gone(&self, word: &[u8], start: usize, end: usize) -> Vec<Match> {
         let digest = ValueDigest::of_bytes(Form::Sha256, word);
-        let hits = self.recogniser.find(&Clue::Digest(digest)).into_iter();
-        hits.map(|hit| Match {
+        let hits = self.recogniser.find(&Clue::Digest(digest.clone()));
+        if !hits.is_empty() {
+            let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = hits.iter().map(|hit| (hit.secret.clone(), hit.version));
+            words.extend(found.map(|version| (version, digest.clone())));
+        }
+        let found = hits.into_iter().map(|hit| Match {
             start,
             end,
             secret: hit.secret,
             version: hit.version,
             written: Written::Word,
-        })
-        .collect()
+        });
+        found.collect()
     }
 }
 

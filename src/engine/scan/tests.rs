@@ -64,6 +64,17 @@ async fn a_version_that_cannot_be_read_is_named_and_still_found_as_a_word() {
     assert_eq!(told(&scan.look(GONE.as_bytes(), 0)), ["0-28 v1 word"]);
 }
 
+#[tokio::test]
+async fn a_version_that_was_made_meanwhile_has_clues_once_it_was_found() {
+    let scan = scan(&[("a", 1, LIVE)], &[LIVE, GONE]).await;
+    let minted = (&name("a"), VersionId(2));
+    assert_eq!(scan.clues(minted.0, minted.1), None);
+    assert_eq!(told(&scan.look(GONE.as_bytes(), 0)), ["0-28 v2 word"]);
+    let digest = ValueDigest::of_bytes(Form::Sha256, GONE.as_bytes());
+    assert_eq!(scan.clues(minted.0, minted.1), Some(vec![Clue::Digest(digest)]));
+    assert!(scan.clues(&name("a"), VersionId(1)).is_some(), "that it looks for from the start");
+}
+
 /// Random values, in a random text with values in it whole and in part, cut at random: what is
 /// found is what the plainest search finds in the whole text.
 #[tokio::test]

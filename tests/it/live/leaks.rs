@@ -1,10 +1,14 @@
 //! What a person does when something leaked: looks for it, and rotates many secrets at once. The
 //! real binary on a real OpenBao.
 
+use std::process::Stdio;
+
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::time::timeout;
 
 use crate::live::places::{self, Places};
-use crate::support::daemon::{Daemon, Home, Ran};
+use crate::support::daemon::{Daemon, Home, LONG, Ran};
 
 /// A webhook key whose one document nobody acknowledges.
 fn secret(name: &str, mount: &str, more: &str) -> String {
@@ -147,4 +151,30 @@ async fn a_scan_finds_live_values_however_they_are_written() {
     assert!(none.out.contains("found=0"), "{}", none.out);
     let missing = home.rotord(&["scan", "/no/such/file"]).await;
     assert_eq!(missing.exit, 1, "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_line_of_a_stream_is_acted_on_while_the_stream_goes_on() {
+    let places = Places::new(places::shared().await).await;
+    let home = Home::new();
+    let _daemon = three(&places, &home).await;
+    let mut command = home.command(&["scan", "--act", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut scan = command.spawn().unwrap();
+    let mut stream = scan.stdin.take().unwrap();
+    let mut said = BufReader::new(scan.stdout.take().unwrap()).lines();
+    let mut value = places.value("other", 1).await.unwrap();
+    value.push('\n');
+    stream.write_all(value.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    while text.len() < 2 {
+        let line = timeout(LONG, said.next_line()).await;
+        text.push(line.unwrap_or_else(|_| panic!("nothing after {text:?}")).unwrap().unwrap());
+    }
+    assert_eq!(text[0], "-:1:1  other v1 (current)");
+    assert!(text[1].contains("[incident ") && text[1].contains("rotation "), "{text:?}");
+    drop(stream);
+    let end = timeout(LONG, said.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(end.contains("found=1") && end.contains("not_acted=0"), "{end}");
+    assert!(timeout(LONG, scan.wait()).await.unwrap().unwrap().success());
 }

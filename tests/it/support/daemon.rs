@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 /// Longer than anything here takes on a machine that does ten other things; only a failure waits
 /// for it.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A directory with a config, its credentials and its state.
 pub(crate) struct Home {
@@ -116,7 +116,8 @@ impl Home {
         Daemon { child, client, log }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command that is not started yet.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rotord"));
         command.args(arguments).arg("--config").arg(self.path("rotord.toml"));
         command.current_dir(self.dir.path()).kill_on_drop(true);

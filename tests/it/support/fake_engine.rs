@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rotord::api::{Acknowledge, Api, Audit, Handle, Reload, router};
 use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
-use rotord::engine::desk::{self, Ask, DeskEnds, DeskHandle};
+use rotord::engine::desk::{self, Ask, DeskEnds, DeskHandle, Report, Verdict};
 use rotord::engine::recognition::Recogniser;
 use rotord::engine::scan::Scanner;
 use rotord::engine::snapshot::{Alarm, Snapshot};
@@ -14,6 +14,7 @@ use rotord::http::limits::Limits;
 use rotord::http::peer::PeerPolicy;
 use rotord::http::server::serve;
 use rotord::http::unix::{SocketSettings, UnixDoor};
+use rotord::incident::alert::Finding;
 use rotord::model::material::Material;
 use rotord::model::time::{Clock, Steady, Timestamp};
 use rotord::store::memory::MemoryStore;
@@ -28,6 +29,7 @@ use super::picture;
 
 type Answer = Result<Done, Refusal>;
 type Answers = Box<dyn Fn(&Command) -> Answer + Send>;
+type Verdicts = Box<dyn Fn(&Finding) -> Verdict + Send>;
 
 /// A command as it reached the engine.
 #[derive(Debug)]
@@ -67,6 +69,10 @@ pub(crate) struct Setup {
     pub(crate) login: Login,
     /// The alarms that stand.
     pub(crate) alarms: Vec<Alarm>,
+    /// What the desk makes of a finding.
+    pub(crate) verdicts: Verdicts,
+    /// What lies in Vault.
+    pub(crate) store: Arc<MemoryStore>,
 }
 
 impl Default for Setup {
@@ -79,6 +85,8 @@ impl Default for Setup {
             incidents: picture::incidents(),
             login: Login::Ok { expires_at: None },
             alarms: Vec::new(),
+            verdicts: Box::new(|_| Verdict::default()),
+            store: Arc::new(MemoryStore::new()),
         }
     }
 }
@@ -122,12 +130,8 @@ impl Fake {
         let (desk, ends) = DeskHandle::new();
         ends.picture.send_replace(Arc::new(setup.incidents));
         let clock: Arc<dyn Clock> = Arc::new(Stopped);
-        let scanner = Scanner::new(
-            Arc::new(MemoryStore::new()),
-            shown.clone(),
-            recogniser.clone(),
-            Arc::clone(&clock),
-        );
+        let scanner =
+            Scanner::new(setup.store, shown.clone(), recogniser.clone(), Arc::clone(&clock));
         let api = Api {
             handle: Handle { commands, snapshots: shown },
             desk,
@@ -144,7 +148,7 @@ impl Fake {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(door, router(api), setup.limits, stop.clone()));
         tasks.spawn(answer(asked_now, reload_now, acknowledged, setup.answers, Arc::clone(&asked)));
-        tasks.spawn(answer_wishes(ends, Arc::clone(&asked)));
+        tasks.spawn(answer_desk(ends, setup.verdicts, Arc::clone(&asked)));
         Fake { socket, stop, asked, snapshots, tasks, _dir: dir }
     }
 
@@ -199,12 +203,21 @@ async fn answer(
     }
 }
 
-/// A desk that does whatever people want.
-async fn answer_wishes(mut ends: DeskEnds, asked: Arc<Mutex<Vec<Asked>>>) {
-    while let Some(Ask { actor, incident, wish, reason, reply }) = ends.asks.recv().await {
-        let command = format!("{wish:?} {incident}: {reason}");
-        asked.lock().unwrap().push(Asked { actor, command, value: None });
-        let _ = reply.send(Ok(Done { rotation: None, text: "it is done".into() }));
+/// A desk that does whatever people want, and judges findings as the test says.
+async fn answer_desk(mut ends: DeskEnds, verdicts: Verdicts, asked: Arc<Mutex<Vec<Asked>>>) {
+    loop {
+        tokio::select! {
+            biased;
+            Some(Ask { actor, incident, wish, reason, reply }) = ends.asks.recv() => {
+                let command = format!("{wish:?} {incident}: {reason}");
+                asked.lock().unwrap().push(Asked { actor, command, value: None });
+                let _ = reply.send(Ok(Done { rotation: None, text: "it is done".into() }));
+            }
+            Some(Report { alert, reply, .. }) = ends.reports.recv() => {
+                let _ = reply.send(Ok(alert.findings.iter().map(&verdicts).collect()));
+            }
+            else => return,
+        }
     }
 }
 
