@@ -1,13 +1,14 @@
 //! Marks that are made off the rotation's path: which secret is next, one at a time.
 //!
 //! Records lack marks when an older program wrote them, after the fingerprint key was changed, and
-//! where a source needs slow digests. None of that is in a hurry.
+//! where a source needs slow digests. None of that keeps a rotation waiting: an emergency is left
+//! alone unless it waits for longer than making marks takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Engine;
 use crate::engine::recollect::lacks_marks;
-use crate::engine::walk::Task;
+use crate::engine::walk::{Standing, Task};
 use crate::model::id::SecretName;
 use crate::model::policy::Lane;
 use crate::model::time::{Span, Timestamp};
@@ -15,6 +16,10 @@ use crate::model::time::{Span, Timestamp};
 /// Pause before a secret whose marks could not be made is tried again: what helps is a person, who
 /// puts the material back.
 const MARK_PAUSE: Span = Span::from_secs(600);
+
+/// How long an emergency must be going to wait before its marks are made meanwhile: several times
+/// what reading two values, the slow digests of both and one write take.
+const EMERGENCY_ROOM: Span = Span::from_secs(1);
 
 /// The secrets whose marks are to be made.
 #[derive(Default)]
@@ -53,7 +58,10 @@ impl Engine {
         let Some(entry) = self.ledger.get(name).filter(|entry| entry.managed.is_some()) else {
             return;
         };
-        if entry.known().is_some_and(|stored| lacks_marks(&self.world, &stored.record)) {
+        let Standing::Known { stored, wait } = &entry.standing else { return };
+        let has_room = entry.lane() == Lane::Routine
+            || wait.until.is_none_or(|until| until >= now + EMERGENCY_ROOM);
+        if has_room && lacks_marks(&self.world, &stored.record) {
             let at = if tried { now + MARK_PAUSE } else { waited.unwrap_or(now) };
             self.marking.put(name, at);
         }
@@ -65,9 +73,10 @@ impl Engine {
         while self.marking.next().is_some_and(|at| at <= now) {
             let Some((_, name)) = self.marking.due.first().cloned() else { return };
             self.marking.remove(&name);
-            let free = self.ledger.get(&name).is_some_and(|entry| !entry.is_busy());
-            if free {
-                self.walk(&name, Lane::Routine, Task::Mark);
+            let free = self.ledger.get(&name).filter(|entry| !entry.is_busy());
+            // An emergency must not come to stand behind what is routine because of it.
+            if let Some(lane) = free.map(|entry| entry.lane()) {
+                self.walk(&name, lane, Task::Mark);
                 self.marking.under_way = Some(name);
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! Decides when marks are made; what they are is the model's, how long they stay the store's. A
 //! rotation never pays for it: its writes carry along what costs next to nothing, and the slow
-//! digests wait until the secret rests.
+//! digests wait until the secret rests or has to wait anyway.
 
 use std::sync::Arc;
 
@@ -61,6 +61,9 @@ impl Walk {
             record.recognition.unmarked(&record.rotation, key, slow).collect();
         let forms: Vec<Form> = QUICK_FORMS.iter().chain(slow).copied().collect();
         for version in lacking {
+            if self.signals.hurry.is_cancelled() {
+                break;
+            }
             let saved = match self.fetch(version).await {
                 Ok(saved) => saved,
                 Err(StoreError::Unreadable { place, what }) => {
@@ -112,13 +115,14 @@ pub(super) async fn learn_keys(world: &World, record: &Record) -> Result<(), Sto
     Ok(())
 }
 
-/// Whether a record lacks marks and is at rest, so that making them keeps nobody waiting.
+/// Whether a record lacks marks and stands where making them keeps nobody waiting: at rest, or, in
+/// an emergency, with its new version in use, which may leak like any other.
 pub(super) fn lacks_marks(world: &World, record: &Record) -> bool {
     let rotation = &record.rotation;
     let rests = match rotation.phase {
         Phase::Closed { .. } => true,
-        Phase::Overlap { .. } => rotation.lane == Lane::Routine,
-        _ => false,
+        Phase::Overlap { .. } => true,
+        ref phase => rotation.lane == Lane::Emergency && phase.has_promoted(),
     };
     let slow = &world.recognition.slow_forms;
     let live = rotation.versions.values().any(|version| version.stage != Stage::Revoked);
