@@ -65,6 +65,8 @@ impl Needs {
             self.add(format!("{mount}/metadata/{path}"), &["list"]);
         }
         self.add(format!("{mount}/metadata/material/*"), &["delete", "list"]);
+        // An incident whose time is over; one that is open is never deleted.
+        self.add(format!("{mount}/metadata/incident/*"), &["delete"]);
         // The policy `default` has these three; a token need not have that policy.
         self.add("auth/token/lookup-self".into(), &["read"]);
         self.add("auth/token/renew-self".into(), &["update"]);

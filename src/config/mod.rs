@@ -14,7 +14,7 @@ pub mod diff;
 mod files;
 mod issuer;
 pub mod locate;
-mod notify;
+pub mod notify;
 mod place;
 pub mod policy;
 pub mod problem;
@@ -41,7 +41,6 @@ use crate::config::reader::{Entry, Findings, Section, Used};
 use crate::config::secret::SecretConfig;
 use crate::config::target::Claims;
 use crate::driver::registry::{ChannelSpec, IssuerSpec};
-use crate::incident::guard;
 use crate::model::id::SecretName;
 use crate::notify::Recipient;
 use crate::plan::window::Freeze;
@@ -59,7 +58,7 @@ pub struct Config {
     /// How much at once.
     pub limits: Limits,
     /// What holds alerts back.
-    pub incidents: guard::Limits,
+    pub incidents: notify::IncidentsConfig,
     /// Who is told of incidents.
     pub notify: Vec<Recipient>,
     /// What pushes are signed with, by name.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::config::place;
 use crate::config::reader::{Entry, Section};
+use crate::engine::desk::KEEP_DEFAULT;
 use crate::incident::guard::{BREAKER_MAX, Limits};
 use crate::incident::progress::News;
 use crate::model::time::Span;
@@ -13,6 +14,10 @@ use crate::notify::{Address, COMMAND_TIMEOUT_DEFAULT, Recipient, Way};
 
 /// A secret that may not be rotated for a leak for longer than a day is not protected.
 const FLOOR_MAX: Span = Span::from_secs(24 * 3600);
+
+/// The bounds of how long incidents that are over are kept: whoever cleans up after a leak needs
+/// them for a day at least, and nothing in Vault grows for ever.
+const KEEP: (Span, Span) = (Span::from_secs(24 * 3600), Span::from_secs(10 * 31_557_600));
 
 /// The least of a window or time-out: below it only clocks are measured.
 const LEAST: Span = Span::from_secs(1);
@@ -23,17 +28,34 @@ const COMMAND_TIMEOUT_MAX: Span = Span::from_secs(120);
 /// Most arguments of a program.
 const ARGUMENTS_MAX: usize = 64;
 
+/// What `[incidents]` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IncidentsConfig {
+    /// What holds alerts back.
+    pub limits: Limits,
+    /// How long incidents that are over stay in Vault.
+    pub keep: Span,
+}
+
+impl Default for IncidentsConfig {
+    fn default() -> IncidentsConfig {
+        IncidentsConfig { limits: Limits::default(), keep: KEEP_DEFAULT }
+    }
+}
+
 /// Reads `[incidents]`; every key has a default.
-pub(super) fn incidents(s: &Section<'_>) -> Limits {
+pub(super) fn incidents(s: &Section<'_>) -> IncidentsConfig {
     let defaults = Limits::default();
     let span =
         |key, least, default| s.get(key).and_then(|e| e.span(least, FLOOR_MAX)).unwrap_or(default);
     let breaker = s.get("breaker").and_then(|e| e.number(1, u64::from(BREAKER_MAX)));
-    Limits {
+    let limits = Limits {
         floor: span("floor", Span::ZERO, defaults.floor),
         exposures: breaker.and_then(|n| u32::try_from(n).ok()).unwrap_or(defaults.exposures),
         window: span("breaker_window", LEAST, defaults.window),
-    }
+    };
+    let keep = s.get("keep").and_then(|e| e.span(KEEP.0, KEEP.1)).unwrap_or(KEEP_DEFAULT);
+    IncidentsConfig { limits, keep }
 }
 
 /// Reads one `[[notify]]`.

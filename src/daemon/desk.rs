@@ -34,7 +34,8 @@ impl Running {
             recogniser: Arc::new(pipes.recogniser.clone()),
             commands: pipes.commands.clone(),
             snapshots: pipes.snapshots.clone(),
-            limits: self.config.incidents,
+            limits: self.config.incidents.limits,
+            keep: self.config.incidents.keep,
             notices: news,
             metrics: self.metrics.clone(),
         };

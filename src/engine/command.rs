@@ -46,6 +46,8 @@ pub enum Command {
         name: SecretName,
         /// The version.
         version: VersionId,
+        /// The mark of the record whose version it is, where the one who says so knows it.
+        incarnation: Option<String>,
         /// Who or what says so, for the record: a person's name, an incident's id.
         by: String,
         /// Why, in words.

@@ -128,7 +128,8 @@ async fn change(
             let exposure = Exposure { by: actor.0.clone(), reason };
             expose::current(walk, &mut stored, exposure, now)?
         }
-        Command::Expose { version, by, reason, .. } => {
+        Command::Expose { version, incarnation, by, reason, .. } => {
+            expose::same_record(&stored.record, incarnation.as_deref())?;
             let exposure = Exposure { by, reason };
             expose::expose(walk, &mut stored, version, exposure, now)?
         }

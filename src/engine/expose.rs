@@ -6,7 +6,7 @@
 use crate::engine::command::{Done, Refusal, RefusalKind};
 use crate::engine::commands::{happen, open, refuse};
 use crate::engine::walk::Walk;
-use crate::model::id::{RotationId, VersionId};
+use crate::model::id::VersionId;
 use crate::model::policy::Lane;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
@@ -14,11 +14,22 @@ use crate::model::version::Stage;
 use crate::rotation::Trigger;
 use crate::rotation::event::Happening;
 use crate::store::Stored;
+use crate::store::record::Record;
 
 /// Who says that a version leaked, and why.
 pub(super) struct Exposure {
     pub(super) by: String,
     pub(super) reason: String,
+}
+
+/// Refuses what is said of a version of a record that was deleted: the one of its number in the
+/// record there is now is another one.
+pub(super) fn same_record(record: &Record, meant: Option<&str>) -> Result<(), Refusal> {
+    if meant.is_none_or(|meant| meant == record.incarnation) {
+        return Ok(());
+    }
+    let text = format!("{} has another record now, with other versions", record.name);
+    Err(refuse(RefusalKind::Conflict, Reason::Refused, text))
 }
 
 /// Marks a version as exposed and does at once what its stage asks for. A version that counts as
@@ -40,7 +51,7 @@ pub(super) fn expose(
         return Err(refuse(RefusalKind::Conflict, Reason::AlreadyRevoked, text));
     }
     if rotation.is_tainted(version) {
-        return Ok(done(stored, format!("{version} counts as exposed already")));
+        return Ok(done(stored, version, format!("{version} counts as exposed already")));
     }
     match stage {
         Stage::Current => current(walk, stored, exposure, now),
@@ -51,7 +62,7 @@ pub(super) fn expose(
                 Stage::Pending => format!("{version} is exposed: it is dropped, another one made"),
                 _ => format!("{version} is exposed: it goes now"),
             };
-            Ok(done(stored, text))
+            Ok(done(stored, version, text))
         }
     }
 }
@@ -71,7 +82,7 @@ pub(super) fn current(
     let rotation = &stored.record.rotation;
     if !rotation.is_closed() && !rotation.phase.has_promoted() {
         let text = format!("rotation {} is hurried: emergency lane", rotation.id);
-        return Ok(done(stored, text));
+        return Ok(Done { rotation: Some(rotation.id.clone()), text });
     }
     let trigger = Trigger::Emergency { by, reason };
     let opened = open(walk, stored, trigger, Lane::Emergency, now);
@@ -79,13 +90,14 @@ pub(super) fn current(
     opened.or_else(|refusal| {
         let text =
             format!("noted as exposed; the rotation is opened as soon as it can be: {refusal}");
-        Ok(done(stored, text))
+        // What is open brought the leaked version in, and does nothing about it.
+        Ok(Done { rotation: None, text })
     })
 }
 
-/// The answer, with the rotation that deals with it if one is open.
-fn done(stored: &Stored, text: String) -> Done {
+/// The answer, with the rotation that deals with the leak if one does.
+fn done(stored: &Stored, leaked: VersionId, text: String) -> Done {
     let rotation = &stored.record.rotation;
-    let id: Option<RotationId> = (!rotation.is_closed()).then(|| rotation.id.clone());
+    let id = rotation.answers(leaked).then(|| rotation.id.clone());
     Done { rotation: id, text }
 }

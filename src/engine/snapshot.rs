@@ -80,6 +80,8 @@ pub struct SecretView {
     pub tags: Vec<String>,
     /// In the config, or only in Vault.
     pub managed: bool,
+    /// The mark of its record: another one if the record was deleted and made anew.
+    pub incarnation: Option<Arc<str>>,
     /// The rotation that is open, or the last one; none before the first.
     pub rotation: Option<Arc<Rotation>>,
     /// Rotations before it.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::incident::record::Incident;
 use crate::model::id::SecretName;
 use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
@@ -46,6 +47,21 @@ impl Guard {
     /// Nothing exposed yet.
     pub fn new(limits: Limits) -> Guard {
         Guard { limits, ..Guard::default() }
+    }
+
+    /// What these incidents say was exposed: after a restart, or when another instance led before.
+    pub fn recalled<'i>(
+        limits: Limits,
+        incidents: impl IntoIterator<Item = &'i Incident>,
+    ) -> Guard {
+        let acted = |incident: &'i Incident| Some((incident.acted_at()?, incident));
+        let mut acted: Vec<_> = incidents.into_iter().filter_map(acted).collect();
+        acted.sort_by_key(|(at, _)| *at);
+        let mut guard = Guard::new(limits);
+        for (at, incident) in acted {
+            guard.exposed(&incident.secret, incident.stage, incident.is_by_alert(), at);
+        }
+        guard
     }
 
     /// The limits.
@@ -89,6 +105,9 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incident::decide::{Action, Doubt};
+    use crate::incident::record::{Opening, Sighting};
+    use crate::model::id::{IncidentId, VersionId};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -105,6 +124,49 @@ mod tests {
         assert!(guard.within_floor(&secret("a"), NOW + Span::from_secs(599)));
         assert!(!guard.within_floor(&secret("a"), NOW + Span::from_secs(600)));
         assert!(!guard.within_floor(&secret("b"), NOW), "nothing was made for it");
+    }
+
+    #[test]
+    fn what_incidents_say_was_exposed_is_counted_in_its_order() {
+        let at = |second| NOW + Span::from_secs(second);
+        let opened = |name: &str, action, second| {
+            Incident::open(Opening {
+                id: IncidentId(name.to_owned()),
+                secret: secret(name),
+                version: VersionId(1),
+                incarnation: None,
+                stage: Stage::Current,
+                action,
+                at: at(second),
+                sighting: Sighting::from_record(at(second)),
+            })
+        };
+        let foreign = |mut incident: Incident| {
+            incident.sightings[0].source = "github".parse().unwrap();
+            incident
+        };
+        let exposed = |mut incident: Incident, second| {
+            incident.expose(at(second), at(second + 900));
+            incident
+        };
+        let asks = Action::Ask(Doubt::Policy);
+        let mut approved = foreign(opened("d", asks, 3));
+        approved.approve("alice", "checked", at(4)).unwrap();
+        let all = [
+            exposed(foreign(opened("a", Action::Rotate, 500)), 501),
+            exposed(foreign(opened("b", Action::Rotate, 0)), 1),
+            foreign(opened("decided", Action::Rotate, 502)),
+            foreign(opened("waits", asks, 502)),
+            exposed(approved, 5),
+            exposed(foreign(opened("by-hand", Action::Join, 502)), 502),
+            opened("lost", Action::Join, 503),
+        ];
+        let guard = Guard::recalled(Limits::default(), &all);
+        assert_eq!(guard.count(at(504)), 4, "a, b, the decided and the lost one");
+        assert_eq!(guard.count(at(600)), 4);
+        assert_eq!(guard.count(at(601)), 3, "b is out of the window");
+        assert!(guard.within_floor(&secret("d"), at(504)), "a person's word counts here");
+        assert!(!guard.within_floor(&secret("waits"), at(504)));
     }
 
     #[test]

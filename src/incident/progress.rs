@@ -53,6 +53,19 @@ pub enum News {
     Closed,
 }
 
+/// How much it matters that people hear of something soon; the greater, the more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// It tells of what is over or decided.
+    Told,
+    /// It tells of a leak that is acted on.
+    New,
+    /// Nothing goes on without a person.
+    Asks,
+    /// Harm is being done.
+    Alarm,
+}
+
 /// Something that keeps an incident open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -80,6 +93,16 @@ impl News {
         News::Closed,
     ];
 
+    /// How much it matters that people hear of it soon.
+    pub fn urgency(self) -> Urgency {
+        match self {
+            News::DeadlinePassed => Urgency::Alarm,
+            News::NeedsHuman | News::Waiting => Urgency::Asks,
+            News::Opened => Urgency::New,
+            News::Approved | News::Done | News::Closed => Urgency::Told,
+        }
+    }
+
     /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
@@ -102,6 +125,10 @@ impl Incident {
             return Vec::new();
         }
         let mut news = Vec::new();
+        if self.state == State::Waiting(Wait::Vanished) && self.is_exposed() {
+            // The record came back, out of a backup.
+            self.state = State::Acting;
+        }
         if let (Some(at), Some(deadline)) = (facts.exposed_at, facts.deadline) {
             self.expose(at.max(self.opened_at), deadline);
             if self.is_waiting() {

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::incident::alert::{Claim, FoundAt};
 use crate::incident::decide::{Action, Doubt};
 pub use crate::incident::moment::{Moment, What};
+use crate::incident::progress::News;
 use crate::model::id::{IncidentId, SecretName, SourceName, TargetName};
 use crate::model::id::{VersionId, WriteId};
 use crate::model::reason::Reason;
@@ -38,6 +39,9 @@ const ID_RANDOM_LEN: usize = 4;
 /// What the `by` of a [`Taint`] starts with that an incident caused.
 const TAINT_PREFIX: &str = "incident ";
 
+/// What stands as the source of an incident that was made anew from the record of its secret.
+const FROM_RECORD: &str = "record";
+
 /// One incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +56,10 @@ pub struct Incident {
     pub secret: SecretName,
     /// The version that was found.
     pub version: VersionId,
+    /// The mark of the record whose version it is: when a record is deleted and the secret adopted
+    /// anew, its numbers start again. None where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
     /// Where it stood when it was found.
     pub stage: Stage,
     /// What was decided when it was found.
@@ -98,6 +106,8 @@ pub enum Wait {
     Doubt(Doubt),
     /// It was decided, and the engine could not carry it out.
     Refused(Reason),
+    /// Its secret has another record now, so that nothing follows this version any more.
+    Vanished,
 }
 
 /// One place where the version was seen, as one source tells it.
@@ -157,6 +167,8 @@ pub struct Opening {
     pub secret: SecretName,
     /// The version.
     pub version: VersionId,
+    /// The mark of the record whose version it is.
+    pub incarnation: Option<String>,
     /// Where it stands.
     pub stage: Stage,
     /// What was decided.
@@ -170,13 +182,14 @@ pub struct Opening {
 impl Incident {
     /// A new incident: waiting if a person is to be asked, acting otherwise.
     pub fn open(opening: Opening) -> Incident {
-        let Opening { id, secret, version, stage, action, at, sighting } = opening;
+        let Opening { id, secret, version, incarnation, stage, action, at, sighting } = opening;
         let mut incident = Incident {
             schema: SCHEMA,
             id,
             write_id: WriteId(String::new()),
             secret,
             version,
+            incarnation,
             stage,
             action,
             opened_at: at,
@@ -230,6 +243,15 @@ impl Incident {
             self.state = State::Waiting(wait);
             self.note(at, What::Asked { wait });
         }
+    }
+
+    /// The secret's record is another one than the incident is about. Answers whether that is news.
+    pub fn vanish(&mut self, at: Timestamp) -> Option<News> {
+        let news = self.is_open() && self.state != State::Waiting(Wait::Vanished);
+        news.then(|| {
+            self.ask(Wait::Vanished, at);
+            News::Waiting
+        })
     }
 
     /// A later alert left no doubt: it is acted on.
@@ -310,6 +332,7 @@ impl Incident {
             mark.left_at = mark.left_at.or(theirs.left_at);
             mark.waived_by = mark.waived_by.take().or_else(|| theirs.waived_by.clone());
         }
+        self.incarnation = self.incarnation.take().or_else(|| other.incarnation.clone());
         self.state = self.state.max(other.state);
         self.closed_at = self.closed_at.or(other.closed_at);
         self.deadline = self.deadline.into_iter().chain(other.deadline).min();
@@ -338,6 +361,27 @@ impl Incident {
     /// Whether the version counts as exposed because of it.
     pub fn is_exposed(&self) -> bool {
         self.has(&What::Exposed)
+    }
+
+    /// When it was acted on: when the version came to count as exposed or, if that was decided and
+    /// is still to come, when it was reported last.
+    pub fn acted_at(&self) -> Option<Timestamp> {
+        let decided =
+            self.state == State::Acting && (self.action != Action::Join || self.is_lost());
+        let reported = self.sightings.iter().map(|sighting| sighting.last_at).max();
+        self.first(|what| *what == What::Exposed).or_else(|| reported.filter(|_| decided))
+    }
+
+    /// Whether it was acted on because of alerts alone: no person agreed, and none had marked the
+    /// version before.
+    pub fn is_by_alert(&self) -> bool {
+        let approved = self.first(|what| matches!(what, What::Approved { .. })).is_some();
+        (self.action.exposes() || self.is_lost()) && !approved
+    }
+
+    /// Whether it was made anew from the record, because its own document got lost.
+    fn is_lost(&self) -> bool {
+        self.sightings.first().is_some_and(|sighting| sighting.source.as_str() == FROM_RECORD)
     }
 
     /// Whether it waits for a person's word.
@@ -379,6 +423,7 @@ impl Wait {
         match self {
             Wait::Doubt(doubt) => doubt.code(),
             Wait::Refused(reason) => reason.code(),
+            Wait::Vanished => "vanished",
         }
     }
 
@@ -387,11 +432,30 @@ impl Wait {
         match self {
             Wait::Doubt(doubt) => doubt.meaning(),
             Wait::Refused(reason) => reason.meaning().trim(),
+            Wait::Vanished => {
+                "the secret's record was deleted and another one made, so that nothing follows \
+                 this version any more; see that nobody accepts it, then close the incident"
+            }
         }
     }
 }
 
 impl Sighting {
+    /// What stands in an incident that was made anew from the record of its secret.
+    pub fn from_record(at: Timestamp) -> Sighting {
+        Sighting {
+            source: SourceName::new(FROM_RECORD).expect("a plain word is a name"),
+            id: String::new(),
+            label: String::new(),
+            found_at: None,
+            claim: Claim::Leaked,
+            proved: true,
+            at,
+            last_at: at,
+            times: 1,
+        }
+    }
+
     fn is_same_place(&self, other: &Sighting) -> bool {
         self.source == other.source && self.found_at == other.found_at && self.label == other.label
     }

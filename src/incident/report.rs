@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use crate::incident::alert::Claim;
 use crate::incident::progress::Missing;
-use crate::incident::record::{Incident, Mark, Moment, Sighting, State, What};
+use crate::incident::record::{Incident, Mark, Moment, Sighting, State, Wait, What};
 use crate::incident::timeline::{self, after, short};
 use crate::model::time::Timestamp;
 
@@ -231,6 +231,11 @@ fn open(page: &mut Page, incident: &Incident) {
 fn lacks(missing: &Missing, incident: &Incident, mark: &dyn Fn(&str) -> String) -> String {
     let Incident { id, secret, .. } = incident;
     match missing {
+        Missing::Approval(wait @ Wait::Vanished) => format!(
+            "a person's word: {}: {}",
+            wait.meaning(),
+            mark(&format!("rotord incident close {id} --reason WHY"))
+        ),
         Missing::Approval(wait) => format!(
             "a person's word ({}): {}, or {}",
             wait.meaning(),

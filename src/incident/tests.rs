@@ -40,6 +40,7 @@ fn incident(action: Action) -> Incident {
         id: IncidentId("20261122T030520Z-7f3a91c2".to_owned()),
         secret: SecretName::new("stripe-key").unwrap(),
         version: VersionId(3),
+        incarnation: None,
         stage: Stage::Current,
         action,
         at: NOW,

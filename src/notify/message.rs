@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::engine::desk::Notice;
 use crate::incident::progress::News;
-use crate::incident::record::{Incident, State};
+use crate::incident::record::{Incident, State, Wait};
 use crate::model::material::SecretBytes;
 use crate::model::time::{Span, Timestamp};
 use crate::signing::standard::MessageId;
@@ -122,6 +122,9 @@ fn text(news: News, incident: &Incident) -> String {
     let place = incident.sightings.first().and_then(|sighting| sighting.found_at.as_ref());
     let place = place.map(|p| format!(", found at `{}`", harmless(p.as_str()))).unwrap_or_default();
     let command = match (news, incident.state) {
+        (News::Waiting, State::Waiting(Wait::Vanished)) => {
+            format!("rotord incident close {id} --reason WHY")
+        }
         (News::Waiting, State::Waiting(_)) => {
             format!("rotord incident approve {id} --reason WHY")
         }

@@ -30,6 +30,7 @@ fn notice(news: News, place: &str) -> Notice {
         id: IncidentId("20261122T031200Z-7f3a91c2".to_owned()),
         secret: SecretName::new("stripe-key").unwrap(),
         version: VersionId(3),
+        incarnation: None,
         stage: Stage::Current,
         action,
         at: NOW,

@@ -305,6 +305,13 @@ impl Rotation {
         self.versions.get(&version)?.taint.as_ref()
     }
 
+    /// Whether this rotation deals with the leak of a version: it is open, knows of it, and has not
+    /// brought in that very version. One that did leaves it to the next.
+    pub fn answers(&self, version: VersionId) -> bool {
+        let brought_in = self.current() == Some(version) && self.phase.has_promoted();
+        !self.is_closed() && self.is_tainted(version) && !brought_in
+    }
+
     /// Whether nothing is open: the rotation is history, its targets are only kept converged.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. })

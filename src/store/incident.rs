@@ -47,6 +47,9 @@ pub trait Incidents: Send + Sync {
 
     /// Writes an incident over the revision named; [`Revision::default`] if there is none yet.
     async fn save(&self, incident: &Incident, over: Revision) -> Result<Revision, StoreError>;
+
+    /// Deletes an incident with its history; nothing happens if there is none.
+    async fn delete(&self, id: &IncidentId) -> Result<(), StoreError>;
 }
 
 /// Incidents on KV v2.
@@ -163,6 +166,10 @@ impl Incidents for KvIncidents {
             }
         }
     }
+
+    async fn delete(&self, id: &IncidentId) -> Result<(), StoreError> {
+        Ok(self.kv.delete_metadata(&self.at(place(id))).await?)
+    }
 }
 
 /// Incidents in memory, for models and tests of the engine: the same promises without a Vault.
@@ -211,6 +218,11 @@ impl Incidents for MemoryIncidents {
         let incident = Incident { write_id, ..incident.clone() };
         kept.all.insert(incident.id.clone(), (incident, revision));
         Ok(revision)
+    }
+
+    async fn delete(&self, id: &IncidentId) -> Result<(), StoreError> {
+        self.lock().all.remove(id);
+        Ok(())
     }
 }
 

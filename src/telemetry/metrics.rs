@@ -279,12 +279,12 @@ impl Metrics {
         self.families.exposures_overdue.at([]).inc();
     }
 
-    /// A write of an incident was answered: `ok`, `conflict` or `failed`.
+    /// A write of an incident was answered: `ok`, `conflict` or `failed`; or it was `deleted`.
     pub fn incident_written(&self, result: &'static str) {
         self.families.incident_writes.at([result]).inc();
     }
 
-    /// A notice was `delivered`, `failed`, given up (`undelivered`) or `dropped`.
+    /// A notice was `delivered`, `failed`, given up (`undelivered`) or `dropped` for want of room.
     pub fn notice(&self, result: &'static str) {
         self.families.notices.at([result]).inc();
     }

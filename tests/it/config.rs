@@ -131,7 +131,9 @@ fn the_example_becomes_what_it_says() {
 
     let told: Vec<&str> = config.notify.iter().map(|to| to.name.as_str()).collect();
     assert_eq!(told, ["ops-chat", "pager"]);
-    assert_eq!((config.incidents.exposures, config.incidents.floor), (500, Span::from_secs(600)));
+    let limits = config.incidents.limits;
+    assert_eq!((limits.exposures, limits.floor), (500, Span::from_secs(600)));
+    assert_eq!(config.incidents.keep, Span::from_secs(400 * 86_400));
 
     let hook = &config.secrets[&SecretName::new("billing-webhook").unwrap()];
     assert_eq!(

@@ -405,3 +405,152 @@ async fn what_a_source_takes_back_is_noted_and_what_a_person_exposed_is_joined()
         assert_eq!(rig.world.only_incident().await.state, State::Done);
     }
 }
+
+/// The same processes and incidents, after the record of the secret was deleted and made anew.
+fn anew(world: &World) -> World {
+    let (shelf, clock) = (world.shelf.clone(), world.clock.clone());
+    // The floor is the secret's, whatever its record.
+    let limits = Limits { floor: Span::ZERO, ..Limits::default() };
+    let anew = World { shelf, clock, limits, seed: 8, ..World::of(&["key"]) };
+    anew.knows(&clue("key"), "key", 1);
+    anew
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_of_a_record_made_anew_joins_no_incident_of_the_former_one() {
+    let rig = started(&["key"]).await;
+    for target in rig.world.setups[0].targets.values() {
+        *target.off.lock().unwrap() = true;
+    }
+    let before = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    let before = before[0].ours[0].incident.clone().unwrap();
+    rig.ask(&before, Wish::Close, "nobody uses it").await.unwrap();
+    let world = anew(&rig.world);
+    rig.kill().await;
+    let mut rig = world.start().await;
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    let judged = &verdicts[0].ours[0];
+    assert_eq!((judged.version, judged.action), (VersionId(1), Action::Rotate));
+    assert_ne!(judged.incident.as_ref(), Some(&before));
+    rig.until(|rig| rig.picture().incidents.values().any(|i| i.state == State::Done)).await;
+    let closed = world.shelf.load(&before).await.unwrap().unwrap().0;
+    assert_eq!((closed.state, closed.reports()), (State::Closed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_incident_of_a_former_record_says_so_and_only_a_person_ends_it() {
+    let rig = started(&["key"]).await;
+    rig.world.knows(&key_clue("key-1"), "key", 1);
+    let before = rig.report(alert(key_clue("key-1"), PLACE)).await.unwrap();
+    let before = before[0].ours[0].incident.clone().unwrap();
+    let world = anew(&rig.world);
+    rig.kill().await;
+    let mut rig = world.start().await;
+    let vanished = State::Waiting(Wait::Vanished);
+    rig.until(|rig| rig.picture().incidents[&before].state == vanished).await;
+    let asked = What::Asked { wait: Wait::Vanished };
+    assert!(rig.picture().incidents[&before].first(|what| *what == asked).is_some());
+    let rotations = world.rotations("key").await;
+    for wish in [Wish::Approve, Wish::Waive(target("api"))] {
+        let refusal = rig.ask(&before, wish, "go on").await.unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Conflict);
+        assert!(refusal.text.contains("rotord incident close"), "{refusal}");
+    }
+    assert_eq!(world.rotations("key").await, rotations, "the new record was left alone");
+    let verdicts = rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Rotate);
+    assert_ne!(verdicts[0].ours[0].incident.as_ref(), Some(&before));
+    rig.ask(&before, Wish::Close, "it was revoked by hand").await.unwrap();
+    done_or_closed(&mut rig).await;
+}
+
+async fn done_or_closed(rig: &mut Rig) {
+    rig.until(|rig| rig.picture().incidents.values().all(|i| !i.is_open())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_breaker_counts_on_after_a_restart_and_counts_nothing_twice() {
+    let mut world = World::of(&["a", "b", "c", "d"]);
+    world.limits = Limits { exposures: 3, ..Limits::default() };
+    for name in ["a", "b", "c", "d"] {
+        world.knows(&clue(name), name, 1);
+    }
+    world.knows(&key_clue("c-1"), "c", 1);
+    let mut rig = world.start().await;
+    for name in ["a", "b"] {
+        rig.report(alert(clue(name), PLACE)).await.unwrap();
+    }
+    // What a person agreed to does not count.
+    let asked = rig.report(alert(key_clue("c-1"), PLACE)).await.unwrap();
+    let asked = asked[0].ours[0].incident.clone().unwrap();
+    rig.ask(&asked, Wish::Approve, "checked").await.unwrap();
+    done(&mut rig).await;
+    rig.kill().await;
+    let mut rig = world.start().await;
+    assert_eq!(rig.picture().guard.exposures, 2, "{:?}", rig.picture().guard);
+    rig.lead(None);
+    rig.until(|rig| !rig.picture().ready).await;
+    rig.lead(Some(2));
+    rig.until(|rig| rig.picture().ready).await;
+    assert_eq!(rig.picture().guard.exposures, 2, "{:?}", rig.picture().guard);
+    let third = rig.report(alert(clue("d"), PLACE)).await.unwrap();
+    assert_eq!(third[0].ours[0].action, Action::Rotate);
+    rig.kill().await;
+    let rig = world.start().await;
+    world.knows(&clue("c2"), "c", 2);
+    let held = rig.report(alert(clue("c2"), PLACE)).await.unwrap();
+    assert_eq!(held[0].ours[0].action, Action::Ask(Doubt::Breaker));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rotation_that_is_named_is_the_one_that_acts() {
+    let mut rig = started(&["key"]).await;
+    rig.world.knows(&clue("key2"), "key", 2);
+    let name = secret("key");
+    let rotate = Command::Rotate { name, emergency: false, reason: "drill".into() };
+    let routine = rig.command(rotate).await.unwrap().rotation.unwrap();
+    rig.until(|rig| {
+        let snapshot = rig.snapshot();
+        let rotation = snapshot.secrets[&secret("key")].rotation.clone().unwrap();
+        rotation.phase.name() == "overlap"
+    })
+    .await;
+    let verdicts = rig.report(alert(clue("key2"), PLACE)).await.unwrap();
+    let stored = rig.world.store.load(&secret("key")).await.unwrap().unwrap();
+    let acting = stored.record.rotation.id.clone();
+    assert_ne!(acting, routine);
+    assert_eq!(verdicts[0].ours[0].rotation, Some(acting.clone()));
+    done(&mut rig).await;
+    let incident = rig.world.only_incident().await;
+    let named = |id: RotationId| incident.first(|what| *what == What::Rotation { id: id.clone() });
+    assert!(named(acting).is_some(), "{incident:#?}");
+    assert!(named(routine).is_none(), "{incident:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn incidents_that_were_over_for_long_are_deleted_and_open_ones_never() {
+    let mut world = World::of(&["key"]);
+    world.keep = Span::from_secs(86_400);
+    world.knows(&key_clue("key-1"), "key", 1);
+    world.knows(&clue("key"), "key", 1);
+    let rig = world.start().await;
+    // More than one portion.
+    for _ in 0..20 {
+        let verdicts = rig.report(alert(key_clue("key-1"), PLACE)).await.unwrap();
+        let id = verdicts[0].ours[0].incident.clone().unwrap();
+        rig.ask(&id, Wish::Close, "the value of the tests").await.unwrap();
+    }
+    let open = rig.report(alert(key_clue("key-1"), PLACE)).await.unwrap();
+    let open = open[0].ours[0].incident.clone().unwrap();
+    assert_eq!(world.incidents().await, 21);
+    // Another process finds them again, whether or not it shows them.
+    rig.kill().await;
+    let mut rig = world.start().await;
+    pass(80_000_000).await;
+    pass(60_000).await;
+    assert_eq!(world.incidents().await, 21, "not before their time");
+    pass(7_000_000).await;
+    rig.until(|rig| rig.picture().incidents.len() == 1).await;
+    assert_eq!(world.only_incident().await.id, open);
+    assert!(world.audit_lines().contains("over for 1day, deleted"), "{}", world.audit_lines());
+}

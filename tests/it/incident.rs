@@ -38,6 +38,7 @@ fn incident(action: Action) -> Incident {
         id: IncidentId("20261122T031200Z-7f3a91c2".to_owned()),
         secret: SecretName::new("stripe-key").unwrap(),
         version: VersionId(3),
+        incarnation: None,
         stage: Stage::Current,
         action,
         at: NIGHT,
@@ -133,7 +134,13 @@ async fn holds(shelf: &dyn Incidents) {
     assert_eq!(kept.timeline, incident.timeline);
     let other = Incident { id: IncidentId("20251122T031200Z-00000000".to_owned()), ..incident };
     shelf.save(&other, Revision::default()).await.unwrap();
-    assert_eq!(shelf.list().await.unwrap(), [other.id, kept.id], "oldest first");
+    assert_eq!(shelf.list().await.unwrap(), [other.id.clone(), kept.id.clone()], "oldest first");
+    for _ in 0..2 {
+        shelf.delete(&other.id).await.unwrap();
+        assert_eq!(shelf.list().await.unwrap(), std::slice::from_ref(&kept.id));
+        assert_eq!(shelf.load(&other.id).await.unwrap(), None);
+    }
+    shelf.save(&other, Revision::default()).await.unwrap();
 }
 
 fn kv_incidents(kv: Arc<dyn Kv>, mount: &str) -> KvIncidents {

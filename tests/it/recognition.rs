@@ -28,7 +28,7 @@ fn rotate(emergency: bool) -> Command {
 fn expose(version: u64) -> Command {
     let version = VersionId(version);
     let (by, reason) = ("incident-7f3a".to_owned(), "seen in a gist".to_owned());
-    Command::Expose { name: hook(), version, by, reason }
+    Command::Expose { name: hook(), version, incarnation: None, by, reason }
 }
 
 fn stage(stored: &Stored, version: u64) -> Option<Stage> {
@@ -219,15 +219,31 @@ async fn another_fingerprint_key_takes_over_and_the_former_still_counts() {
     until_found(&house, Form::Sha256, &second, 2).await;
 }
 
+fn slow(stored: &Stored, version: u64) -> bool {
+    let known = stored.record.recognition.versions.get(&VersionId(version));
+    let marks = known.and_then(|known| known.marks.as_ref());
+    marks.is_some_and(|marks| marks.forms.contains_key(&Form::Hmsl))
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_digests_of_a_new_version_are_made_while_an_emergency_waits() {
+    let settings = Settings { slow_forms: vec![Form::Hmsl], ..Settings::default() };
+    let house = House::start(Arc::new(MemoryStore::new()), "1", settings).await;
+    house.until_at_rest(1).await;
+    house.ask(rotate(true)).await.unwrap();
+    let marked = house.until("marked", |stored| slow(stored, 1) && slow(stored, 2)).await;
+    let rotation = &marked.record.rotation;
+    assert!(!rotation.is_closed() && rotation.phase.has_promoted(), "{:?}", rotation.phase);
+    assert_eq!(rotation.lane, Lane::Emergency);
+    assert_eq!(stage(&marked, 1), Some(Stage::Previous));
+    until_found(&house, Form::Hmsl, &house.value(2).await, 2).await;
+    house.until_at_rest(2).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn slow_digests_are_made_once_the_secret_rests() {
     let settings = Settings { slow_forms: vec![Form::Hmsl], ..Settings::default() };
     let house = House::start(Arc::new(MemoryStore::new()), "1", settings.clone()).await;
-    let slow = |stored: &Stored, version| {
-        let known = stored.record.recognition.versions.get(&VersionId(version));
-        let marks = known.and_then(|known| known.marks.as_ref());
-        marks.is_some_and(|marks| marks.forms.contains_key(&Form::Hmsl))
-    };
     let closed = house.until_at_rest(1).await;
     assert!(!slow(&closed, 1), "the rotation did not wait for it");
     let marked = house.until("marked", |stored| slow(stored, 1)).await;

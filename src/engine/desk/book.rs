@@ -34,8 +34,14 @@ const PAUSES: [Span; 6] = [
     Span::from_secs(15),
 ];
 
-/// What an incident is about.
-pub(super) type Meaning = (SecretName, VersionId);
+/// What an incident is about. The numbers of versions start again with each record that is made
+/// for a secret, so the record counts too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Meaning {
+    pub(super) secret: SecretName,
+    pub(super) version: VersionId,
+    pub(super) incarnation: Option<String>,
+}
 
 /// An answer that a person waits for.
 pub(super) type Person = (oneshot::Sender<Result<Done, Refusal>>, Done);
@@ -120,7 +126,9 @@ impl Entry {
     }
 
     pub(super) fn meaning(&self) -> Meaning {
-        (self.incident.secret.clone(), self.incident.version)
+        let Incident { secret, version, incarnation, .. } = &*self.incident;
+        let (secret, incarnation) = (secret.clone(), incarnation.clone());
+        Meaning { secret, version: *version, incarnation }
     }
 
     /// Whether Vault is to hear of it: of a change, or because a person waits for a write.
@@ -128,7 +136,7 @@ impl Entry {
         !self.writing && (self.dirty || !self.people.is_empty())
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         !self.is_behind() && !self.writing && self.exposure == Exposure::None
     }
 
@@ -260,12 +268,17 @@ impl Book {
         let over: Vec<IncidentId> =
             self.entries.values().filter(over).map(|e| e.incident.id.clone()).collect();
         for id in over.iter().take(over.len().saturating_sub(OVER_KEPT)) {
-            let Some(entry) = self.entries.remove(id) else { continue };
-            if self.by_meaning.get(&entry.meaning()) == Some(id) {
-                self.by_meaning.remove(&entry.meaning());
-            }
-            self.changed.insert(id.clone());
+            self.remove(id);
         }
+    }
+
+    /// Lets go of an incident.
+    pub(super) fn remove(&mut self, id: &IncidentId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        if self.by_meaning.get(&entry.meaning()) == Some(id) {
+            self.by_meaning.remove(&entry.meaning());
+        }
+        self.changed.insert(id.clone());
     }
 
     /// Nothing is under way any more, as far as anybody knows.

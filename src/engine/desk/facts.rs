@@ -2,7 +2,7 @@
 
 use crate::engine::snapshot::SecretView;
 use crate::incident::progress::Facts;
-use crate::incident::record::Mark;
+use crate::incident::record::{Incident, Mark};
 use crate::model::id::VersionId;
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
@@ -14,6 +14,27 @@ pub(super) fn stage(view: &SecretView, version: VersionId) -> Stage {
     known.map_or(Stage::Revoked, |version| version.stage)
 }
 
+/// Whether the record of an incident's secret is another one than the incident was opened about:
+/// it was deleted, and the secret adopted anew.
+pub(super) fn is_of_another(incident: &Incident, view: &SecretView) -> bool {
+    view.incarnation.is_some() && view.incarnation.as_deref() != incident.incarnation.as_deref()
+}
+
+/// Says of an incident that was written before incidents knew their record which one it is about:
+/// the one there is, unless that one's version of the number is younger than the incident.
+pub(super) fn place(incident: &mut Incident, view: &SecretView) {
+    let Some(rotation) = view.rotation.as_deref().filter(|_| incident.incarnation.is_none()) else {
+        return;
+    };
+    let is_other = match rotation.versions.get(&incident.version) {
+        Some(found) => found.staged_at > incident.opened_at,
+        None => rotation.next_version <= incident.version,
+    };
+    if !is_other {
+        incident.incarnation = view.incarnation.as_deref().map(str::to_owned);
+    }
+}
+
 /// What is known at a moment; none before the secret has a record.
 pub(super) fn facts(view: &SecretView, version: VersionId, at: Timestamp) -> Option<Facts> {
     let rotation = view.rotation.as_deref()?;
@@ -21,6 +42,7 @@ pub(super) fn facts(view: &SecretView, version: VersionId, at: Timestamp) -> Opt
     let taint = found.and_then(|found| found.taint.as_ref());
     let gone = found.is_none_or(|found| found.stage == Stage::Revoked);
     let open = !rotation.is_closed();
+    let answers = rotation.answers(version);
     let targets = rotation
         .targets
         .iter()
@@ -29,7 +51,7 @@ pub(super) fn facts(view: &SecretView, version: VersionId, at: Timestamp) -> Opt
         at,
         exposed_at: taint.map(|taint| taint.at),
         deadline: taint.map(|taint| deadline::for_taint(&rotation.terms, taint.at)),
-        rotation: open.then(|| (rotation.id.clone(), rotation.opened_at)),
+        rotation: answers.then(|| (rotation.id.clone(), rotation.opened_at)),
         successor: successor(rotation, version),
         refused: gone || is_refused(rotation, version),
         revoked_at: gone.then(|| found.and_then(|found| found.revoked_at).unwrap_or(at)),

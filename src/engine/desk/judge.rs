@@ -12,7 +12,7 @@ use crate::incident::alert::{Alert, Claim, Finding};
 use crate::incident::decide::{Action, Case, decide};
 use crate::incident::progress::News;
 use crate::incident::record::{Incident, Opening, Sighting, State, Wait, foreign, new_id};
-use crate::model::id::{IncidentId, RotationId};
+use crate::model::id::{IncidentId, RotationId, SecretName, VersionId};
 use crate::model::policy::OnLeak;
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
@@ -50,7 +50,7 @@ impl Desk {
 
     fn finding(&mut self, alert: &Alert, finding: &Finding, snapshot: &Snapshot) -> Verdict {
         // A version that several clues fit is known as well as the best of them says.
-        let mut hits: BTreeMap<Meaning, bool> = BTreeMap::new();
+        let mut hits: BTreeMap<(SecretName, VersionId), bool> = BTreeMap::new();
         for clue in &finding.clues {
             for hit in self.parts.recogniser.find(clue) {
                 *hits.entry((hit.secret, hit.version)).or_default() |= clue.proves_knowledge();
@@ -59,7 +59,11 @@ impl Desk {
         if hits.is_empty() {
             self.parts.metrics.finding("unknown");
         }
-        let ours = hits.into_iter().map(|(meaning, proved)| {
+        let ours = hits.into_iter().map(|((secret, version), proved)| {
+            let view = snapshot.secrets.get(&secret);
+            let incarnation = view.and_then(|view| view.incarnation.as_deref());
+            let incarnation = incarnation.map(str::to_owned);
+            let meaning = Meaning { secret, version, incarnation };
             let judged = self.version(alert, finding, (meaning, proved), snapshot);
             self.parts.metrics.finding(judged.action.code());
             judged
@@ -91,14 +95,14 @@ impl Desk {
         };
         let (action, incident) = self.act(&meaning, (case.stage, action), sighting);
         let rotation = incident.as_ref().and_then(|id| self.rotation(id, snapshot));
-        let (secret, version) = meaning;
+        let Meaning { secret, version, .. } = meaning;
         Judged { secret, version, stage: case.stage, action, incident, rotation }
     }
 
     /// What is known of a version, without what only an alert knows.
     pub(super) fn case(&self, meaning: &Meaning, claim: Claim, snapshot: &Snapshot) -> Case {
         let (now, _) = self.now();
-        let (secret, version) = meaning;
+        let Meaning { secret, version, .. } = meaning;
         let view = snapshot.secrets.get(secret);
         let rotation = view.and_then(|view| view.rotation.as_deref());
         let marked = rotation.is_some_and(|rotation| rotation.is_tainted(*version));
@@ -169,8 +173,17 @@ impl Desk {
     ) -> IncidentId {
         let (now, _) = self.now();
         let id = self.draw_id(now);
-        let (secret, version) = meaning.clone();
-        let opening = Opening { id: id.clone(), secret, version, stage, action, at: now, sighting };
+        let Meaning { secret, version, incarnation } = meaning.clone();
+        let opening = Opening {
+            id: id.clone(),
+            secret,
+            version,
+            incarnation,
+            stage,
+            action,
+            at: now,
+            sighting,
+        };
         let incident = Incident::open(opening);
         let news = if incident.is_waiting() { News::Waiting } else { News::Opened };
         self.book.insert(Entry::new(incident, Revision::default()));
@@ -199,11 +212,20 @@ impl Desk {
         self.change(id, |incident| incident.join(sighting));
     }
 
-    fn rotation(&self, id: &IncidentId, snapshot: &Snapshot) -> Option<RotationId> {
+    /// The rotation that deals with the leak. One that is open for something else is not it, and
+    /// until the engine's picture knows of the leak, only the engine's answer tells which one is.
+    pub(super) fn rotation(&self, id: &IncidentId, snapshot: &Snapshot) -> Option<RotationId> {
         let entry = self.book.get(id)?;
-        let view = snapshot.secrets.get(&entry.incident.secret)?;
-        let open = view.rotation.as_ref().filter(|rotation| !rotation.is_closed());
-        entry.rotation.clone().or_else(|| open.map(|rotation| rotation.id.clone()))
+        let Incident { secret, version, .. } = &*entry.incident;
+        let view = snapshot.secrets.get(secret);
+        let view = view.filter(|view| !facts::is_of_another(&entry.incident, view));
+        let shown = view.and_then(|view| view.rotation.as_deref());
+        match shown {
+            Some(open) if open.is_tainted(*version) && !open.is_closed() => {
+                open.answers(*version).then(|| open.id.clone())
+            }
+            _ => entry.rotation.clone(),
+        }
     }
 
     /// Changes an incident; written when it is due.

@@ -17,6 +17,8 @@
 mod book;
 mod facts;
 mod judge;
+mod keeping;
+mod leading;
 mod people;
 mod run;
 mod settle;
@@ -37,7 +39,7 @@ use crate::incident::progress::News;
 use crate::incident::record::Incident;
 use crate::model::id::{IncidentId, RotationId, SecretName, TargetName, VersionId};
 use crate::model::reason::Reason;
-use crate::model::time::Timestamp;
+use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
 
 /// Alerts that may wait for the desk at once: each answers within milliseconds, and a source that
@@ -53,6 +55,10 @@ const ASKS_LEN: usize = 16;
 
 /// Notices that may wait to be handed to those who tell people.
 pub const NOTICES_LEN: usize = 256;
+
+/// How long incidents that are over stay in Vault unless the config says otherwise: past a year,
+/// like what revoked versions are recognised by.
+pub const KEEP_DEFAULT: Span = Span::from_secs(400 * 24 * 3600);
 
 /// Incidents that are over and stay in memory, newest first; older ones stay in Vault.
 pub const OVER_KEPT: usize = 500;

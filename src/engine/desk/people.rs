@@ -6,11 +6,11 @@
 use crate::engine::command::{Command, Done, Refusal, RefusalKind, Resolution};
 use crate::engine::desk::run::{Desk, Landed};
 use crate::engine::desk::settle::ask_engine;
-use crate::engine::desk::{Ask, Wish};
+use crate::engine::desk::{Ask, Wish, facts};
 use crate::incident::alert::Claim;
 use crate::incident::decide::Action;
 use crate::incident::progress::News;
-use crate::incident::record::NotNow;
+use crate::incident::record::{NotNow, Wait};
 use crate::model::reason::Reason;
 use crate::store::audit::EntryKind;
 
@@ -31,6 +31,7 @@ impl Desk {
         if !self.is_ready() {
             return Err(self.not_here());
         }
+        let snapshot = self.snapshot();
         let Some(entry) = self.book.get(&ask.incident) else {
             let text = format!(
                 "there is no incident {} among those at hand: `rotord incident list` has them",
@@ -42,7 +43,17 @@ impl Desk {
             let text = "say why: the reason goes into the report".to_owned();
             return Err(refuse(RefusalKind::Invalid, Reason::Refused, text));
         }
+        let view = snapshot.secrets.get(&entry.incident.secret);
+        let vanished = view.is_some_and(|view| facts::is_of_another(&entry.incident, view));
         let wanted = match &ask.wish {
+            Wish::Approve | Wish::Waive(_) if vanished && entry.incident.is_open() => {
+                let id = &entry.incident.id;
+                let text = format!(
+                    "incident {id}: {}; `rotord incident close {id} --reason WHY`",
+                    Wait::Vanished.meaning()
+                );
+                return Err(refuse(RefusalKind::Conflict, Reason::Refused, text));
+            }
             Wish::Approve if !entry.incident.is_waiting() => {
                 let (id, state) = (entry.incident.id.clone(), entry.incident.state.name());
                 return Err(not_now(&NotNow::NotWaiting(id, state)));

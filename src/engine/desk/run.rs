@@ -1,26 +1,24 @@
-//! The desk's own loop: what it waits for, and what it does when it starts to lead.
+//! The desk's own loop: what it waits for, what it does by itself, and what it shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::command::{Done, Envelope, Refusal, RefusalKind};
 use crate::engine::desk::book::{Book, Entry, Exposure};
+use crate::engine::desk::keeping::{Deleted, Keeping};
 use crate::engine::desk::settle::Waiter;
-use crate::engine::desk::{DeskEnds, GuardView, Notice, Picture, away, facts};
+use crate::engine::desk::{DeskEnds, GuardView, NOTICES_LEN, Notice, Picture, facts};
 use crate::engine::recognition::{Hit, Recogniser};
 use crate::engine::snapshot::Snapshot;
-use crate::incident::alert::Claim;
-use crate::incident::decide::Action;
 use crate::incident::guard::{Guard, Limits};
-use crate::incident::progress::News;
-use crate::incident::record::{Incident, Opening, Sighting, What, of_taint};
+use crate::incident::progress::{News, Urgency};
+use crate::incident::record::{Incident, What};
 use crate::model::clue::Clue;
-use crate::model::id::{Epoch, IncidentId, InstanceId, SourceName};
+use crate::model::id::{Epoch, IncidentId, InstanceId};
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Entropy, Span, Steady, Timestamp};
 use crate::store::audit::{AuditSink, Entry as AuditEntry, EntryKind};
@@ -28,17 +26,12 @@ use crate::store::incident::Incidents;
 use crate::store::{Revision, StoreError};
 use crate::telemetry::metrics::{IncidentCount, Metrics};
 
-/// Incidents that are read at once: what keeps Vault busy without piling up.
-const LOADS_AT_ONCE: usize = 64;
-
-/// Pause between tries at reading the incidents.
-const LOAD_PAUSE: Span = Span::from_secs(2);
+/// Places among the notices that wait which are kept for what asks for a person: a burst of mere
+/// news does not displace it.
+const NOTICES_RESERVE: usize = NOTICES_LEN / 4;
 
 /// The longest the desk sleeps: a clock that was set is noticed within this time.
 const TURN_MAX: Span = Span::from_secs(5);
-
-/// What stands as the source of an incident that was made anew from the record of its secret.
-const FROM_RECORD: &str = "record";
 
 /// Whatever finds versions by clues.
 pub trait Recognise: Send + Sync {
@@ -72,6 +65,8 @@ pub struct Parts {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// What holds alerts back.
     pub limits: Limits,
+    /// How long incidents that are over stay in Vault.
+    pub keep: Span,
     /// Where news for people go.
     pub notices: mpsc::Sender<Notice>,
     /// What is counted.
@@ -84,16 +79,17 @@ pub struct Desk {
     pub(super) ends: DeskEnds,
     pub(super) book: Book,
     pub(super) guard: Guard,
+    pub(super) keeping: Keeping,
     pub(super) tasks: JoinSet<Landed>,
     pub(super) waiters: BTreeMap<u64, Waiter>,
     pub(super) waiters_so_far: u64,
-    standing: Standing,
+    pub(super) standing: Standing,
     shown: (bool, GuardView),
 }
 
 /// Whether the desk may work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     /// Another instance leads, or nobody does.
     Standby,
     /// The incidents are being read, under this epoch.
@@ -114,6 +110,8 @@ pub(super) enum Landed {
     Written(IncidentId, Result<Revision, StoreError>),
     /// What another writer left.
     Reread(IncidentId, Result<Option<(Incident, Revision)>, StoreError>),
+    /// Some incidents whose time is over were deleted.
+    Deleted(Deleted),
     /// The engine has answered a person's waiver.
     Waived(super::Ask, Result<Done, Refusal>),
 }
@@ -127,6 +125,7 @@ impl Desk {
             ends,
             book: Book::default(),
             guard,
+            keeping: Keeping::default(),
             tasks: JoinSet::new(),
             waiters: BTreeMap::new(),
             waiters_so_far: 0,
@@ -181,113 +180,6 @@ impl Desk {
         }
     }
 
-    // ------------------------------------------------------------ leading
-
-    /// Starts or stops working, as the engine leads or not. Whoever led meanwhile may have written
-    /// incidents, so each new term begins with reading them.
-    fn lead(&mut self) {
-        let health = self.snapshot().health.clone();
-        let epoch = health.epoch.filter(|_| health.loaded);
-        let (_, now) = self.now();
-        match (self.standing, epoch) {
-            (Standing::Standby, None) => {}
-            (_, None) => {
-                self.standing = Standing::Standby;
-                self.turn_away();
-            }
-            (Standing::Ready(before) | Standing::Loading(before), Some(epoch))
-                if before == epoch => {}
-            (Standing::LoadAgain(before, at), Some(epoch)) if before == epoch && at > now => {}
-            (_, Some(epoch)) => {
-                self.standing = Standing::Loading(epoch);
-                let store = Arc::clone(&self.parts.store);
-                self.tasks.spawn(async move { Landed::Loaded(load(store).await) });
-            }
-        }
-    }
-
-    pub(super) fn loaded(&mut self, loaded: Result<Vec<(Incident, Revision)>, StoreError>) {
-        let Standing::Loading(epoch) = self.standing else { return };
-        let (_, now) = self.now();
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                tracing::warn!(reason = %error.failure().reason, "incidents: {error}");
-                self.standing = Standing::LoadAgain(epoch, now.plus(LOAD_PAUSE));
-                return;
-            }
-        };
-        for (incident, revision) in loaded {
-            self.take_over(incident, revision, now);
-        }
-        self.standing = Standing::Ready(epoch);
-        self.make_anew();
-        self.look();
-        self.go_on();
-        self.book.forget_old();
-    }
-
-    /// Takes in an incident as it lies in Vault, whatever memory says of it.
-    fn take_over(&mut self, incident: Incident, revision: Revision, now: Steady) {
-        let id = incident.id.clone();
-        if let Some(at) = incident.first(|what| *what == What::Exposed) {
-            self.guard.exposed(&incident.secret, incident.stage, false, at);
-        }
-        match self.book.get_mut(&id) {
-            Some(entry) => {
-                entry.revision = revision;
-                self.book.change(&id, now, |mine| mine.merge(&incident));
-            }
-            None => self.book.insert(Entry::new(incident, revision)),
-        }
-    }
-
-    /// An exposure that names an incident which is not there: its first write got lost.
-    fn make_anew(&mut self) {
-        let snapshot = self.snapshot();
-        let known: BTreeSet<IncidentId> =
-            self.book.all().map(|entry| entry.incident.id.clone()).collect();
-        for view in snapshot.secrets.values() {
-            let Some(rotation) = &view.rotation else { continue };
-            for (version, found) in &rotation.versions {
-                let Some(taint) = &found.taint else { continue };
-                let Some(id) = of_taint(taint).filter(|id| !known.contains(id)) else { continue };
-                if found.revoked_at.is_some() {
-                    continue;
-                }
-                tracing::warn!(secret = %view.name, incident = %id, "made anew from the record");
-                let incident = Incident::open(Opening {
-                    id,
-                    secret: view.name.clone(),
-                    version: *version,
-                    stage: found.stage,
-                    action: Action::Join,
-                    at: taint.at,
-                    sighting: from_record(taint.at),
-                });
-                self.book.insert(Entry::new(incident, Revision::default()));
-            }
-        }
-    }
-
-    /// What was decided before a restart and did not come into the record is done now.
-    fn go_on(&mut self) {
-        let (_, now) = self.now();
-        let waiting = |entry: &&Entry| {
-            let incident = &entry.incident;
-            let decided = !incident.is_waiting() && !incident.is_exposed();
-            decided && incident.action != Action::Join && entry.exposure == Exposure::None
-        };
-        let ids: Vec<IncidentId> =
-            self.book.open().filter(waiting).map(|e| e.incident.id.clone()).collect();
-        for id in ids {
-            if let Some(entry) = self.book.get_mut(&id) {
-                let refusal = away(Reason::NoLease);
-                entry.exposure = Exposure::Again { at: now, tries: 0, refusal };
-            }
-        }
-    }
-
     // ------------------------------------------------------------ one turn
 
     /// Follows what the engine shows: every open incident whose secret has changed.
@@ -309,9 +201,22 @@ impl Desk {
         for (id, view) in ids {
             let Some(entry) = self.book.get_mut(&id) else { continue };
             entry.seen = Some(Arc::clone(&view));
-            let Some(facts) = facts::facts(&view, entry.incident.version, at) else { continue };
-            let news = self.book.change(&id, now, |incident| incident.follow(&facts));
-            for news in news.unwrap_or_default() {
+            let news = if facts::is_of_another(&entry.incident, &view) {
+                if let Exposure::Again { .. } = entry.exposure {
+                    entry.exposure = Exposure::None;
+                }
+                let news = self.book.change(&id, now, |incident| incident.vanish(at));
+                news.flatten().into_iter().collect()
+            } else {
+                let version = entry.incident.version;
+                let Some(facts) = facts::facts(&view, version, at) else { continue };
+                if let Some((rotation, _)) = &facts.rotation {
+                    entry.rotation = Some(rotation.clone());
+                }
+                let news = self.book.change(&id, now, |incident| incident.follow(&facts));
+                news.unwrap_or_default()
+            };
+            for news in news {
                 self.tell(&id, news);
             }
             self.answer(&id);
@@ -339,6 +244,7 @@ impl Desk {
         for id in self.book.to_write(now) {
             self.write(&id);
         }
+        self.clear_out();
     }
 
     fn pause(&self) -> Span {
@@ -408,7 +314,9 @@ impl Desk {
             }
             _ => tracing::info!(%secret, %version, incident = %id, "incident: {}", news.code()),
         }
-        if self.parts.notices.try_send(Notice { news, incident }).is_err() {
+        let room = self.parts.notices.capacity() > NOTICES_RESERVE;
+        let may = room || news.urgency() >= Urgency::Asks;
+        if !may || self.parts.notices.try_send(Notice { news, incident }).is_err() {
             self.parts.metrics.notice("dropped");
             tracing::warn!(incident = %id, "people could not be told: too much waits already");
         }
@@ -446,38 +354,5 @@ impl Desk {
         let (at, _) = self.now();
         let entry = AuditEntry::new(at, &self.parts.instance, kind).note(note);
         AuditEntry { actor: actor.to_owned(), ..entry }
-    }
-}
-
-/// Every incident in Vault; one that cannot be used is left alone and said.
-async fn load(store: Arc<dyn Incidents>) -> Result<Vec<(Incident, Revision)>, StoreError> {
-    let ids = store.list().await?;
-    let reads = ids.into_iter().map(|id| {
-        let store = Arc::clone(&store);
-        async move { store.load(&id).await }
-    });
-    let mut reads = futures_util::stream::iter(reads).buffered(LOADS_AT_ONCE);
-    let mut loaded = Vec::new();
-    while let Some(read) = reads.next().await {
-        match read {
-            Ok(found) => loaded.extend(found),
-            Err(error @ StoreError::Unreadable { .. }) => tracing::error!("{error}"),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(loaded)
-}
-
-fn from_record(at: Timestamp) -> Sighting {
-    Sighting {
-        source: SourceName::new(FROM_RECORD).expect("a plain word is a name"),
-        id: String::new(),
-        label: String::new(),
-        found_at: None,
-        claim: Claim::Leaked,
-        proved: true,
-        at,
-        last_at: at,
-        times: 1,
     }
 }

@@ -28,7 +28,7 @@ use crate::store::{Revision, StoreError};
 const ENGINE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What an alert's audit line calls the one who exposes.
-const DESK: &str = "desk";
+pub(super) const DESK: &str = "desk";
 
 /// An alert that waits for its answer.
 pub(super) struct Waiter {
@@ -64,6 +64,7 @@ impl Desk {
         let command = Command::Expose {
             name: entry.incident.secret.clone(),
             version: entry.incident.version,
+            incarnation: entry.incident.incarnation.clone(),
             by: taint_by(id),
             reason: format!("{source} {place}").trim().to_owned(),
         };
@@ -145,6 +146,9 @@ impl Desk {
             Ok(revision) => {
                 self.parts.metrics.incident_written("ok");
                 Book::written(entry, revision, now);
+                if !entry.dirty {
+                    self.keeping.note(&entry.incident);
+                }
                 riding.into_iter().for_each(|(reply, done)| drop(reply.send(Ok(done))));
                 if !entry.people.is_empty() {
                     entry.write_from = now;
@@ -225,10 +229,11 @@ impl Desk {
 
     /// Answers whoever waits for an incident, if it is known now what became of it.
     pub(super) fn answer(&mut self, id: &IncidentId) {
+        let rotation = self.rotation(id, &self.snapshot());
         let Some(entry) = self.book.get_mut(id) else { return };
         let Some(outcome) = durable(entry) else { return };
         let waiting = std::mem::take(&mut entry.waiters);
-        let (state, rotation) = (entry.incident.state, entry.rotation.clone());
+        let state = entry.incident.state;
         for number in waiting {
             if let Err(refusal) = &outcome {
                 self.finish(number, Some(refusal.clone()));
@@ -238,7 +243,8 @@ impl Desk {
             waiter.missing.retain(|missing| missing != id);
             let judged = waiter.verdicts.iter_mut().flat_map(|verdict| &mut verdict.ours);
             for judged in judged.filter(|judged| judged.incident.as_ref() == Some(id)) {
-                judged.rotation = judged.rotation.take().or_else(|| rotation.clone());
+                // Another one may have taken over since the alert was judged.
+                judged.rotation = rotation.clone().or_else(|| judged.rotation.take());
                 if matches!(state, State::Waiting(Wait::Refused(_))) && judged.action.exposes() {
                     judged.action = Action::Ask(Doubt::Unmanaged);
                 }
@@ -269,11 +275,13 @@ impl Desk {
             Ok(Landed::Exposed(id, answer)) => self.exposed(&id, answer),
             Ok(Landed::Written(id, written)) => self.written(&id, written),
             Ok(Landed::Reread(id, read)) => self.reread(&id, read),
+            Ok(Landed::Deleted(deleted)) => self.deleted(deleted),
             Ok(Landed::Waived(ask, answer)) => self.waived(ask, answer),
             Err(error) => {
                 tracing::error!("a task of the desk broke off, please report it: {error}");
                 let (_, now) = self.now();
                 self.book.nothing_under_way(now);
+                self.keeping.nothing_under_way();
             }
         }
     }

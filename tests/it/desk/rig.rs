@@ -11,8 +11,8 @@ use rotord::driver::issuer::Issuer;
 use rotord::driver::target::{Order, Target};
 use rotord::engine::command::{Actor, Command, Done, Envelope, Refusal};
 use rotord::engine::desk::{
-    Ask, Desk, DeskHandle, NOTICES_LEN, Notice, Parts as DeskParts, Picture, Recognise, Verdict,
-    Wish,
+    Ask, Desk, DeskHandle, KEEP_DEFAULT, NOTICES_LEN, Notice, Parts as DeskParts, Picture,
+    Recognise, Verdict, Wish,
 };
 use rotord::engine::gate::Leadership;
 use rotord::engine::limits::Limits;
@@ -134,6 +134,10 @@ impl Incidents for Shelf {
         }
         self.inner.save(incident, over).await
     }
+
+    async fn delete(&self, id: &IncidentId) -> Result<(), StoreError> {
+        self.inner.delete(id).await
+    }
 }
 
 /// A target that can be switched off.
@@ -184,6 +188,9 @@ pub(super) struct World {
     pub(super) audit: SharedAudit,
     pub(super) setups: Vec<Setup>,
     pub(super) limits: guard::Limits,
+    pub(super) keep: Span,
+    /// Of its randomness: the mark of a record is drawn.
+    pub(super) seed: u64,
     pub(super) metrics: Metrics,
 }
 
@@ -248,6 +255,8 @@ impl World {
             audit: SharedAudit::default(),
             setups: names.iter().map(setup).collect(),
             limits: guard::Limits::default(),
+            keep: KEEP_DEFAULT,
+            seed: 7,
             metrics,
         }
     }
@@ -282,7 +291,7 @@ impl World {
     /// Starts a process; its secrets are brought to their first version if they have none.
     pub(super) async fn start(&self) -> Rig {
         let instance = InstanceId("rig".to_owned());
-        let entropy = Arc::new(Chance::new(7));
+        let entropy = Arc::new(Chance::new(self.seed));
         let leading = Leadership {
             epoch: Epoch(1),
             until: Steady(u64::MAX),
@@ -330,6 +339,7 @@ impl World {
             commands: commands.clone(),
             snapshots: snapshots.clone(),
             limits: self.limits,
+            keep: self.keep,
             notices: notice,
             metrics: self.metrics.clone(),
         };

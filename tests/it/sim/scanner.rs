@@ -168,7 +168,8 @@ async fn report(world: &Arc<World>, process: &Process, leak: &Leak) -> bool {
 async fn expose(world: &Arc<World>, process: &Process, leak: &Leak) -> bool {
     let (name, version) = (leak.secret.clone(), leak.version);
     let (by, reason) = ("a scanner".to_owned(), "sim".to_owned());
-    let answer = process.ask(Command::Expose { name, version, by, reason }).await;
+    let answer =
+        process.ask(Command::Expose { name, version, incarnation: None, by, reason }).await;
     let Some(answer) = answer else { return false };
     let place = format!("{} {}", leak.secret, leak.version);
     match answer {
