@@ -1,4 +1,4 @@
-//! Telling people: each recipient has its own queue and its own pace.
+//! Telling people: each recipient has its own queue, and each message in it its own pace.
 //!
 //! Decides what is said of an incident, to whom, how often it is tried and when it is given up. It
 //! reads notices from the desk and nothing waits for it: a recipient that is away for a day costs
@@ -6,6 +6,7 @@
 
 mod command;
 mod message;
+mod queue;
 mod webhook;
 
 #[cfg(test)]
@@ -22,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::driver::secret_ref::{SecretRef, Secrets};
-use crate::engine::desk::{NOTICES_LEN, Notice, Told};
+use crate::engine::desk::{Notice, Told};
 use crate::incident::progress::News;
-use crate::model::time::{Clock, Span};
+use crate::model::time::{Clock, Span, Steady};
 use crate::notify::message::Message;
+use crate::notify::queue::{Queue, Waiting};
 use crate::telemetry::metrics::Metrics;
 use crate::vault::KvPath;
 
@@ -39,6 +41,10 @@ pub const PAUSES: [Span; 6] = [
     Span::from_secs(600),
     Span::from_secs(1_800),
 ];
+
+/// How long a recipient rests after its first failure in a row and after each further one, whatever
+/// waits: one that is away is not asked hundreds of times at once.
+const RESTS: [Span; 2] = [Span::from_secs(1), Span::from_secs(5)];
 
 /// How long a command may run unless the config says otherwise.
 pub const COMMAND_TIMEOUT_DEFAULT: Span = Span::from_secs(10);
@@ -138,8 +144,11 @@ struct Reached {
 struct Desk {
     at: usize,
     means: Box<dyn Deliver>,
-    messages: mpsc::Receiver<Arc<Message>>,
+    queue: Arc<Queue>,
     board: Arc<Board>,
+    /// Attempts that failed in a row, at whatever message.
+    failures: usize,
+    rests_until: Steady,
 }
 
 /// How telling everybody goes.
@@ -147,6 +156,7 @@ struct Board {
     all: Mutex<Vec<Told>>,
     told: watch::Sender<Arc<Vec<Told>>>,
     metrics: Metrics,
+    clock: Arc<dyn Clock>,
 }
 
 /// Tells everybody of every notice until told to stop. What waits then is lost: the incidents are
@@ -168,7 +178,7 @@ pub async fn run(parts: Parts, notices: mpsc::Receiver<Notice>, stop: Cancellati
         Reached { name: recipient.name, means, events: recipient.events }
     };
     let all = recipients.into_iter().map(reached).collect();
-    tell(all, Board::new(told, metrics), notices, stop).await;
+    tell(all, Board::new(told, metrics, clock), notices, stop).await;
 }
 
 async fn tell(
@@ -184,9 +194,10 @@ async fn tell(
     let mut desks = JoinSet::new();
     let mut queues = Vec::new();
     for (at, one) in reached.into_iter().enumerate() {
-        let (queue, messages) = mpsc::channel(NOTICES_LEN);
-        queues.push((one.events, queue));
-        let desk = Desk { at, means: one.means, messages, board: Arc::clone(&board) };
+        let queue = Arc::new(Queue::default());
+        queues.push((one.events, Arc::clone(&queue)));
+        let (means, board) = (one.means, Arc::clone(&board));
+        let desk = Desk { at, means, queue, board, failures: 0, rests_until: Steady::default() };
         desks.spawn(desk.work());
     }
     loop {
@@ -201,9 +212,9 @@ async fn tell(
             if events.as_ref().is_some_and(|events| !events.contains(&notice.news)) {
                 continue;
             }
-            match queue.try_send(Arc::clone(&message)) {
-                Ok(()) => board.note(at, |told| told.waiting += 1),
-                Err(_) => board.lost(at, "its queue is full"),
+            board.note(at, |told| told.waiting += 1);
+            if queue.push(Arc::clone(&message), notice.news.urgency()) {
+                board.lost(at, "dropped", "its queue is full, the least urgent notice made way");
             }
         }
     }
@@ -212,34 +223,51 @@ async fn tell(
 }
 
 impl Desk {
-    /// One message after the other, in their order.
+    /// One message at a time, the most urgent first. One that does not arrive waits for its next
+    /// attempt and lets the others pass; the recipient has a short rest then.
     async fn work(mut self) {
-        while let Some(message) = self.messages.recv().await {
-            self.bring(&message).await;
-            self.board.note(self.at, |told| told.waiting = told.waiting.saturating_sub(1));
+        loop {
+            let now = self.board.clock.steady();
+            let next = match self.rests_until {
+                until if now < until => Err(Some(until)),
+                _ => self.queue.take(now),
+            };
+            match next {
+                Ok(waiting) => self.bring(waiting).await,
+                Err(None) => self.queue.came.notified().await,
+                Err(Some(until)) => {
+                    let pause = until.since(now).max(Span(1));
+                    tokio::select! {
+                        () = self.queue.came.notified() => {}
+                        () = tokio::time::sleep(pause.to_std()) => {}
+                    }
+                }
+            }
         }
     }
 
-    async fn bring(&self, message: &Message) {
-        let mut pauses = PAUSES.into_iter();
-        loop {
-            let failed = match self.means.deliver(message).await {
-                Ok(()) => return self.board.arrived(self.at),
-                Err(failed) => failed,
-            };
-            let Some(pause) = pauses.next() else {
-                return self.board.lost(self.at, &failed.text);
-            };
-            self.board.failed(self.at, &failed.text);
-            let pause = failed.after.map_or(pause, |after| after.max(pause));
-            tokio::time::sleep(pause.to_std()).await;
+    async fn bring(&mut self, waiting: Waiting) {
+        let Err(failed) = self.means.deliver(&waiting.message).await else {
+            self.failures = 0;
+            return self.board.arrived(self.at);
+        };
+        let now = self.board.clock.steady();
+        let asked = failed.after.unwrap_or_default().min(PAUSES[PAUSES.len() - 1]);
+        self.rests_until = now.plus(RESTS[self.failures.min(RESTS.len() - 1)].max(asked));
+        self.failures += 1;
+        match PAUSES.get(waiting.failures) {
+            Some(pause) => {
+                self.board.failed(self.at, &failed.text);
+                self.queue.put_back(waiting, now.plus((*pause).max(asked)));
+            }
+            None => self.board.lost(self.at, "undelivered", &failed.text),
         }
     }
 }
 
 impl Board {
-    fn new(told: watch::Sender<Arc<Vec<Told>>>, metrics: Metrics) -> Board {
-        Board { all: Mutex::default(), told, metrics }
+    fn new(told: watch::Sender<Arc<Vec<Told>>>, metrics: Metrics, clock: Arc<dyn Clock>) -> Board {
+        Board { all: Mutex::default(), told, metrics, clock }
     }
 
     fn note(&self, at: usize, change: impl FnOnce(&mut Told)) {
@@ -252,6 +280,7 @@ impl Board {
     fn arrived(&self, at: usize) {
         self.metrics.notice("delivered");
         self.note(at, |told| {
+            told.waiting = told.waiting.saturating_sub(1);
             told.delivered += 1;
             told.failure = None;
         });
@@ -263,9 +292,10 @@ impl Board {
     }
 
     /// It is given up, and said so where somebody looks.
-    fn lost(&self, at: usize, text: &str) {
-        self.metrics.notice("undelivered");
+    fn lost(&self, at: usize, result: &'static str, text: &str) {
+        self.metrics.notice(result);
         self.note(at, |told| {
+            told.waiting = told.waiting.saturating_sub(1);
             told.undelivered += 1;
             told.failure = Some(text.to_owned());
             tracing::error!(recipient = %told.name, "people were not told: {text}");

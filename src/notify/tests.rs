@@ -15,7 +15,7 @@ use crate::incident::decide::{Action, Doubt};
 use crate::incident::progress::News;
 use crate::incident::record::{Incident, Opening, Sighting};
 use crate::model::id::{IncidentId, SecretName, SourceName, VersionId};
-use crate::model::time::{Span, Timestamp};
+use crate::model::time::{Clock, Span, Steady, Timestamp};
 use crate::model::version::Stage;
 use crate::notify::command::Program;
 use crate::notify::message::Message;
@@ -79,9 +79,24 @@ fn what_others_wrote_mentions_nobody_and_links_nowhere() {
     }
 }
 
-/// A recipient that fails as often as it is told, and remembers what arrived.
+/// Virtual time, which jumps to the next timer.
+struct PausedClock(tokio::time::Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        NOW + Span(self.steady().0)
+    }
+
+    fn steady(&self) -> Steady {
+        Steady(u64::try_from(self.0.elapsed().as_millis()).unwrap())
+    }
+}
+
+/// A recipient that fails as often as it is told, never takes some messages, and remembers what
+/// arrived.
 struct Scripted {
     failures: Mutex<usize>,
+    never: Option<News>,
     arrived: Arc<Mutex<Vec<String>>>,
 }
 
@@ -89,8 +104,11 @@ struct Scripted {
 impl Deliver for Scripted {
     async fn deliver(&self, message: &Message) -> Result<(), Undelivered> {
         let mut failures = self.failures.lock().unwrap();
-        if *failures > 0 {
-            *failures -= 1;
+        let poison = self
+            .never
+            .is_some_and(|news| message.id.as_str().contains(&format!("-{}-", news.code())));
+        if *failures > 0 || poison {
+            *failures = failures.saturating_sub(1);
             return Err(Undelivered { text: "answered 503".to_owned(), after: None });
         }
         self.arrived.lock().unwrap().push(message.id.to_string());
@@ -102,17 +120,18 @@ struct Set {
     notices: mpsc::Sender<Notice>,
     told: watch::Receiver<Arc<Vec<Told>>>,
     arrived: Vec<Arc<Mutex<Vec<String>>>>,
+    metrics: Metrics,
     tasks: tokio::task::JoinSet<()>,
     stop: CancellationToken,
 }
 
 /// Recipients that fail so often.
 fn set(failures: &[usize]) -> Set {
-    set_hearing(failures, None)
+    set_hearing(failures, None, None)
 }
 
-/// The same, where the first one is only told of some things.
-fn set_hearing(failures: &[usize], first: Option<BTreeSet<News>>) -> Set {
+/// The same, where the first one is only told of some things, and nobody ever takes this news.
+fn set_hearing(failures: &[usize], first: Option<BTreeSet<News>>, never: Option<News>) -> Set {
     let (told_in, told) = watch::channel(Arc::default());
     let (notices, notices_in) = mpsc::channel(NOTICES_LEN);
     let mut arrived = Vec::new();
@@ -120,15 +139,17 @@ fn set_hearing(failures: &[usize], first: Option<BTreeSet<News>>) -> Set {
     for (at, failures) in failures.iter().enumerate() {
         let list = Arc::new(Mutex::new(Vec::new()));
         arrived.push(Arc::clone(&list));
-        let scripted = Scripted { failures: Mutex::new(*failures), arrived: list };
+        let scripted = Scripted { failures: Mutex::new(*failures), never, arrived: list };
         let events = first.clone().filter(|_| at == 0);
         reached.push(Reached { name: format!("r{at}"), means: Box::new(scripted), events });
     }
     let stop = CancellationToken::new();
+    let metrics = Metrics::new("test", NOW);
+    let clock = Arc::new(PausedClock(tokio::time::Instant::now()));
     let mut tasks = tokio::task::JoinSet::new();
-    let board = Board::new(told_in, Metrics::new("test", NOW));
+    let board = Board::new(told_in, metrics.clone(), clock);
     tasks.spawn(tell(reached, board, notices_in, stop.clone()));
-    Set { notices, told, arrived, tasks, stop }
+    Set { notices, told, arrived, metrics, tasks, stop }
 }
 
 async fn until(told: &mut watch::Receiver<Arc<Vec<Told>>>, is: impl Fn(&[Told]) -> bool) {
@@ -147,15 +168,17 @@ async fn one_who_is_away_for_a_while_is_tried_again_and_delays_nobody() {
     assert_eq!(set.told.borrow()[0].delivered, 0, "the other one is still tried");
     until(&mut set.told, |told| told[0].delivered == 2 && told[0].waiting == 0).await;
     assert_eq!(set.told.borrow()[0].failure, None);
-    let all: Vec<Vec<String>> = set.arrived.iter().map(|a| a.lock().unwrap().clone()).collect();
-    assert_eq!(all[0], all[1], "the same messages in the same order");
+    let all: Vec<BTreeSet<String>> =
+        set.arrived.iter().map(|a| a.lock().unwrap().iter().cloned().collect()).collect();
+    assert_eq!(all[0], all[1], "the same messages");
     set.stop.cancel();
     while set.tasks.join_next().await.is_some() {}
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_who_hears_of_some_things_only_is_told_nothing_else() {
-    let mut set = set_hearing(&[0, 0], Some(BTreeSet::from([News::Waiting, News::Done])));
+    let hears = BTreeSet::from([News::Waiting, News::Done]);
+    let mut set = set_hearing(&[0, 0], Some(hears), None);
     for news in News::ALL {
         set.notices.send(notice(news, "a")).await.unwrap();
     }
@@ -173,6 +196,40 @@ async fn what_never_arrives_is_given_up_and_shown() {
     assert_eq!(set.told.borrow()[0].failure.as_deref(), Some("answered 503"));
     set.notices.send(notice(News::Done, "a")).await.unwrap();
     until(&mut set.told, |told| told[0].delivered == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_never_arrives_holds_up_no_other() {
+    let mut set = set_hearing(&[0], None, Some(News::DeadlinePassed));
+    set.notices.send(notice(News::DeadlinePassed, "a")).await.unwrap();
+    until(&mut set.told, |told| !told.is_empty() && told[0].failure.is_some()).await;
+    let began = tokio::time::Instant::now();
+    for news in [News::Done, News::Opened, News::NeedsHuman] {
+        set.notices.send(notice(news, "a")).await.unwrap();
+    }
+    until(&mut set.told, |told| told[0].delivered == 3).await;
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let arrived = set.arrived[0].lock().unwrap().clone();
+    for (id, news) in arrived.iter().zip([News::NeedsHuman, News::Opened, News::Done]) {
+        assert!(id.contains(&format!("-{}-", news.code())), "the most urgent first: {arrived:?}");
+    }
+    until(&mut set.told, |told| told[0].undelivered == 1 && told[0].waiting == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_drops_the_least_urgent() {
+    let mut set = set(&[3]);
+    for _ in 0..NOTICES_LEN + 9 {
+        set.notices.send(notice(News::Done, "a")).await.unwrap();
+    }
+    set.notices.send(notice(News::DeadlinePassed, "a")).await.unwrap();
+    until(&mut set.told, |told| !told.is_empty() && told[0].undelivered >= 8).await;
+    until(&mut set.told, |told| told[0].delivered > 2).await;
+    let arrived = set.arrived[0].lock().unwrap().clone();
+    assert!(arrived[0].contains("-deadline_passed-"), "{arrived:?}");
+    let text = set.metrics.encode();
+    assert!(text.contains(r#"rotord_notices_total{result="dropped"}"#), "{text}");
+    assert!(!text.contains(r#"rotord_notices_total{result="undelivered"}"#), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
