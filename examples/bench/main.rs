@@ -18,6 +18,7 @@
 //! restart     from a crash to all rotations taken up again
 //! status      how long readers wait while everything rotates
 //! script      the script that people have today
+//! roles       the rotation that OpenBao itself has
 //! documents   secrets with a document in OpenBao and nothing else
 //! ```
 //!
@@ -38,6 +39,7 @@ mod processes;
 mod report;
 mod restart;
 mod rig;
+mod roles;
 mod rotations;
 mod scan;
 #[path = "../shared/scanner.rs"]
@@ -70,8 +72,18 @@ type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The measures, in the order in which they are run.
-const MEASURES: [&str; 9] =
-    ["alerts", "flood", "duplicates", "scan", "rotations", "idle", "restart", "status", "script"];
+const MEASURES: [&str; 10] = [
+    "alerts",
+    "flood",
+    "duplicates",
+    "scan",
+    "rotations",
+    "script",
+    "roles",
+    "idle",
+    "restart",
+    "status",
+];
 
 /// Measures rotord.
 #[derive(Parser)]
@@ -160,6 +172,7 @@ async fn measure(name: &str, bench: &Bench) -> Fallible<Measured> {
         "restart" => restart::measure(bench).await,
         "status" => status::measure(bench).await,
         "script" => script::measure(bench).await,
+        "roles" => roles::measure(bench).await,
         other => Err(format!("there is no measure called {other}").into()),
     }
 }

@@ -13,6 +13,7 @@ mod leaks;
 mod matrix;
 mod operate;
 pub(crate) mod places;
+mod raft;
 mod replicas;
 pub(crate) mod services;
 mod trouble;

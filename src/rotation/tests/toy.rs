@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::capability::{Capabilities, OldDies, OnLost, ValueFrom};
 use crate::model::failure::{Class, Failure};
-use crate::model::id::{Generation, KeyId, RotationId, TargetName, VersionId};
+use crate::model::id::{KeyId, RotationId, TargetName, VersionId};
 use crate::model::policy::{Kind, Lane, Policy, WhenFull};
 use crate::model::reason::Reason;
 use crate::model::target::{Level, Role, TargetTerms, Wanted};

@@ -27,6 +27,9 @@ use crate::support::clock::MachineClock;
 
 const ROOT_TOKEN: &str = "root-of-this-test";
 
+/// Where a server listens unless somebody wants it elsewhere.
+const LOCALHOST: &str = "127.0.0.1";
+
 /// Longest wait for a server to get ready: some ten times what a Raft node needs here.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -101,7 +104,8 @@ impl Bao {
             bao.ca_pem = Some(certify(bao.dir.path()).await);
         }
         let dir = bao.dir.path();
-        bao.configure(&config_file(config, port, dir, dir, ""));
+        let node = Node { host: LOCALHOST, port, dir, audit: dir, join: "" };
+        bao.configure(&config_file(config, &node));
         bao.spawn();
         bao.until_ready(&[501]).await;
         let shares = json!({"secret_shares": 1, "secret_threshold": 1});
@@ -112,15 +116,22 @@ impl Bao {
         bao
     }
 
-    /// A second node of a Raft cluster without TLS, unsealed and standing by.
+    /// A further node of a Raft cluster without TLS, unsealed and standing by.
     pub(crate) async fn standby(&self) -> Bao {
+        self.standby_at(LOCALHOST).await
+    }
+
+    /// The same on another address of loopback.
+    pub(crate) async fn standby_at(&self, host: &str) -> Bao {
         let port = free_port();
-        let mut node = Bao::unstarted(&format!("http://127.0.0.1:{port}"), Vec::new());
+        let mut node = Bao::unstarted(&format!("http://{host}:{port}"), Vec::new());
         let leader = self.address.as_str().trim_end_matches('/');
         let join = format!(r#"retry_join {{ leader_api_addr = "{leader}" }}"#);
         let config = Config { storage: Storage::Raft, tls: false };
         // A node whose audit device differs from the cluster's serves no reads of its own.
-        node.configure(&config_file(config, port, node.dir.path(), self.dir.path(), &join));
+        let (dir, audit) = (node.dir.path(), self.dir.path());
+        let place = Node { host, port, dir, audit, join: &join };
+        node.configure(&config_file(config, &place));
         node.spawn();
         node.unseal_key.clone_from(&self.unseal_key);
         node.root_token.clone_from(&self.root_token);
@@ -134,6 +145,19 @@ impl Bao {
         .await;
         node.until_ready(&[429]).await;
         node
+    }
+
+    /// Waits until so many nodes vote: until then the cluster does not outlive the one that leads.
+    pub(crate) async fn until_voters(&self, expected: usize) {
+        // A new node is to be there for ten seconds before it may vote.
+        let settled = json!({ "server_stabilization_time": "1s" });
+        self.ok(Method::POST, "sys/storage/raft/autopilot/configuration", Some(settled)).await;
+        self.poll("the cluster", async || {
+            let known = self.ok(Method::GET, "sys/storage/raft/configuration", None).await;
+            let servers = known["data"]["config"]["servers"].as_array().expect("servers");
+            servers.iter().filter(|server| server["voter"] == true).count() == expected
+        })
+        .await;
     }
 
     /// Kills the process at once, as a crash would.
@@ -371,7 +395,17 @@ async fn certify(dir: &Path) -> Vec<u8> {
     maker.ca_pem.clone().expect("a TLS server has a CA")
 }
 
-fn config_file(config: Config, port: u16, dir: &Path, audit: &Path, join: &str) -> String {
+/// Where a server is, and what it writes where.
+struct Node<'a> {
+    host: &'a str,
+    port: u16,
+    dir: &'a Path,
+    audit: &'a Path,
+    join: &'a str,
+}
+
+fn config_file(config: Config, node: &Node<'_>) -> String {
+    let Node { host, port, dir, audit, join } = node;
     let (dir, audit) = (dir.display(), audit.display());
     let storage = match config.storage {
         Storage::Memory => r#"storage "inmem" {}"#.to_owned(),
@@ -404,12 +438,12 @@ storage "raft" {{
         r#"
 {storage}
 listener "tcp" {{
-    address = "127.0.0.1:{port}"
-    cluster_address = "127.0.0.1:{cluster_port}"
+    address = "{host}:{port}"
+    cluster_address = "{host}:{cluster_port}"
     {tls}
 }}
-api_addr = "{scheme}://127.0.0.1:{port}"
-cluster_addr = "https://127.0.0.1:{cluster_port}"
+api_addr = "{scheme}://{host}:{port}"
+cluster_addr = "https://{host}:{cluster_port}"
 audit "file" "log" {{ options {{ file_path = "{audit}/audit.log" }} }}
 "#
     )
