@@ -85,8 +85,8 @@ async fn run(bench: &Bench, rig: &mut Rig) -> Fallible<Measured> {
         "roles",
         format!(
             "{roles} static roles of OpenBao's database engine on PostgreSQL (Debian's package and \
-             its defaults), `rotate-role` for each, as the root. The old password ends with the new \
-             one: there is no overlap, and nobody is told."
+             its defaults), `rotate-role` for each, as the root. The old password ends with the \
+             new one: there is no overlap, and nobody is told."
         ),
         figures,
     ))
