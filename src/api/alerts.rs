@@ -19,6 +19,7 @@ use crate::http::body;
 use crate::http::peer::Peer;
 use crate::incident::alert::{Alert, Claim, Finding, FoundAt};
 use crate::model::id::{SecretName, SourceName, VersionId};
+use crate::model::mask::Mask;
 use crate::model::version::Stage;
 
 /// Findings in one request: a report of more is sent in parts.
@@ -156,7 +157,7 @@ fn finding_of(scan: &Scan, sighting: &wire::alerts::Sighting) -> Result<Finding,
     let clues = scan.clues(&name, VersionId(*version)).ok_or_else(|| {
         why(NOT_IN_SCAN, format!("this scan has not found v{version} of {name}: start it again"))
     })?;
-    let found_at = FoundAt::new(found_at, &[]);
+    let found_at = FoundAt::new(found_at, &Mask::default());
     Ok(Finding { clues, label: "scan".to_owned(), found_at, claim: Claim::Leaked })
 }
 
@@ -201,7 +202,8 @@ fn findings(sent: &[wire::alerts::Finding]) -> Result<Vec<Finding>, ApiError> {
         let clues = clues.filter(|clues| !clues.is_empty()).ok_or_else(|| {
             ApiError::bad_body(&format!("finding {at}: no clue, or a digest that is none"))
         })?;
-        let found_at = sent.found_at.as_deref().and_then(|text| FoundAt::new(text, &[]));
+        let found_at =
+            sent.found_at.as_deref().and_then(|text| FoundAt::new(text, &Mask::default()));
         Ok(Finding { clues, label: line(&sent.label), found_at, claim: sent.claim })
     };
     sent.iter().enumerate().map(finding).collect()

@@ -68,6 +68,8 @@ struct Total {
     waiting: usize,
     already_revoked: usize,
     skipped: usize,
+    /// Lines of a tool's log among its findings.
+    other_lines: usize,
 }
 
 impl Alert {
@@ -80,6 +82,7 @@ impl Alert {
             self.files.iter().map(read).collect::<Result<_, CliError>>()?;
         for (name, report) in &reports {
             total.skipped += report.skipped.len();
+            total.other_lines += report.other_lines;
             total.add(&self.hand_in(daemon, out, name, report).await?);
             for skipped in &report.skipped {
                 let found_at = skipped.found_at.as_ref().map_or("", |place| place.as_str());
@@ -184,6 +187,7 @@ impl Total {
         self.waiting += more.waiting;
         self.already_revoked += more.already_revoked;
         self.skipped += more.skipped;
+        self.other_lines += more.other_lines;
     }
 
     fn count(&mut self, ours: &[wire::Ours]) {
@@ -198,15 +202,20 @@ impl Total {
     }
 
     fn say(&self, dry_run: bool) -> String {
-        let Total { findings, ours, acted, waiting, already_revoked, skipped } = self;
+        let Total { findings, ours, acted, waiting, already_revoked, skipped, other_lines } = self;
         let done = if dry_run {
             String::new()
         } else {
             format!(" acted={acted} waiting_for_a_person={waiting}")
         };
+        let others = match other_lines {
+            0 => String::new(),
+            1 => ", 1 line was no finding".to_owned(),
+            more => format!(", {more} lines were no findings"),
+        };
         format!(
             "alert: findings={findings} ours={ours}{done} already_revoked={already_revoked} \
-             skipped={skipped}"
+             skipped={skipped}{others}"
         )
     }
 }

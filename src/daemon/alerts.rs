@@ -27,7 +27,7 @@ use crate::http::tls::Tls;
 use crate::intake::guard::Guard;
 use crate::intake::listener::{self, Intake};
 use crate::intake::poll::book::Shelf;
-use crate::intake::poll::rounds::{Daemon as Surroundings, Rounds};
+use crate::intake::poll::rounds::{Daemon as Surroundings, Round, Rounds};
 use crate::intake::registry::{PollSpec, SourceSpec, Sources};
 use crate::model::clue::Form;
 use crate::model::id::SourceName;
@@ -213,7 +213,11 @@ impl Polling {
     fn of(running: &Running, pipes: &Pipes) -> Polling {
         let (desk, snapshots) = (pipes.desk.clone(), pipes.snapshots.clone());
         Polling {
-            around: Arc::new(Surroundings { desk, snapshots: snapshots.clone() }),
+            around: Arc::new(Surroundings {
+                desk,
+                snapshots: snapshots.clone(),
+                metrics: running.metrics.clone(),
+            }),
             snapshots,
             kv: Arc::clone(&running.context.kv),
             mount: running.config.vault.mount.clone(),
@@ -258,9 +262,9 @@ async fn poll_one(spec: PollSpec, with: Polling) {
         let leads = with.snapshots.borrow().health.epoch.is_some();
         let pause = if leads {
             let round = rounds.round(with.clock.now()).await;
-            let (reported, settled) = (round.reported, round.settled);
+            let Round { reported, odd, settled, .. } = round;
             match &round.trouble {
-                None => tracing::debug!(source = %name, reported, settled, "polled"),
+                None => tracing::debug!(source = %name, reported, odd, settled, "polled"),
                 Some(trouble) => tracing::warn!(source = %name, "poll: {trouble}"),
             }
             round.again_in

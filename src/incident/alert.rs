@@ -6,14 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::clue::Clue;
 use crate::model::id::SourceName;
-use crate::model::material::SecretBytes;
+use crate::model::mask::Mask;
 use crate::model::time::Timestamp;
 
 /// Longest text about a place, in characters: a URL of a commit with a long path.
 pub const FOUND_AT_MAX: usize = 300;
-
-/// What stands where a value stood.
-const MASK: &str = "[secret]";
 
 /// One inbound report, authenticated and freed of values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +48,9 @@ pub enum Claim {
     Leaked,
     /// It was seen where everybody can read it.
     Public,
+    /// Somebody who has the value asks about it, and says nothing of where it was seen: noted,
+    /// nothing is done.
+    Asked,
     /// It is no leak after all, or does not work any more: noted, nothing is done.
     Withdrawn,
 }
@@ -61,7 +61,8 @@ impl Claim {
         match (self, other) {
             (Claim::Public, _) | (_, Claim::Public) => Claim::Public,
             (Claim::Leaked, _) | (_, Claim::Leaked) => Claim::Leaked,
-            _ => Claim::Withdrawn,
+            (Claim::Asked, _) | (_, Claim::Asked) => Claim::Asked,
+            (Claim::Withdrawn, Claim::Withdrawn) => Claim::Withdrawn,
         }
     }
 
@@ -70,28 +71,23 @@ impl Claim {
         match self {
             Claim::Leaked => "leaked",
             Claim::Public => "public",
+            Claim::Asked => "asked",
             Claim::Withdrawn => "withdrawn",
         }
     }
 }
 
 /// Where something was found, as text for people: a URL, a file and line, a commit. Holds no
-/// value: query, fragment and credentials of a URL are cut off, and so is the value itself.
+/// value: query, fragment and credentials of a URL are cut off, and values are masked.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FoundAt(String);
 
 impl FoundAt {
-    /// Takes a text from a report. `values` are those of the same report: they are masked.
-    pub fn new(text: &str, values: &[&SecretBytes]) -> Option<FoundAt> {
-        let mut text = text.trim().to_owned();
-        for value in values {
-            if let Some(value) = value.expose_str().map(str::trim).filter(|value| !value.is_empty())
-            {
-                text = text.replace(value, MASK);
-            }
-        }
-        let text: String = without_credentials(&text)
+    /// Takes a text from a report; the mask is one for all values of the same report.
+    pub fn new(text: &str, mask: &Mask) -> Option<FoundAt> {
+        // What is cut off later may be a part of a value that would not be found any more.
+        let text: String = without_credentials(&mask.cover(text.trim()))
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .take(FOUND_AT_MAX)
@@ -139,22 +135,39 @@ fn is_line(mark: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::material::SecretBytes;
+    use Claim::{Asked, Leaked, Public, Withdrawn};
+
+    #[test]
+    fn the_graver_claim_counts() {
+        let all = [Public, Leaked, Asked, Withdrawn];
+        for (at, graver) in all.into_iter().enumerate() {
+            for other in &all[at..] {
+                assert_eq!((graver.graver(*other), other.graver(graver)), (graver, graver));
+            }
+            let written = serde_json::to_value(graver).unwrap();
+            assert_eq!(written, graver.as_str());
+        }
+    }
 
     #[test]
     fn a_place_never_carries_a_value() {
         let value = SecretBytes::new(b"rk_live_0123456789".to_vec());
+        let mask = Mask::of([&value]);
         for (given, kept) in [
             ("https://user:pass@host/a/b?token=x#y", "https://host/a/b"),
             ("https://host/a/blob/main/b.env#L12-L14", "https://host/a/blob/main/b.env#L12-L14"),
             ("src/a.py:12", "src/a.py:12"),
             ("log/rk_live_0123456789/out", "log/[secret]/out"),
             ("https://host/?k=rk_live_0123456789", "https://host/"),
+            ("https://host/rk%5Flive%5F0123456789/x", "https://host/[secret]/x"),
+            ("k8s/cmtfbGl2ZV8wMTIzNDU2Nzg5.yaml", "k8s/[secret].yaml"),
             ("a\nb", "a b"),
         ] {
-            assert_eq!(FoundAt::new(given, &[&value]).unwrap().as_str(), kept);
+            assert_eq!(FoundAt::new(given, &mask).unwrap().as_str(), kept);
         }
-        assert!(FoundAt::new("  ", &[]).is_none());
-        let long = FoundAt::new(&"ä".repeat(1_000), &[]).unwrap();
+        assert!(FoundAt::new("  ", &mask).is_none());
+        let long = FoundAt::new(&"ä".repeat(1_000), &mask).unwrap();
         assert_eq!(long.as_str().chars().count(), FOUND_AT_MAX);
     }
 }

@@ -46,7 +46,7 @@ pub enum Action {
     Join,
     /// It was gone before: there is nothing to do.
     AlreadyRevoked,
-    /// The source takes it back: noted.
+    /// The source takes it back, or only asks about it: noted.
     Note,
     /// A person must agree first.
     Ask(Doubt),
@@ -72,7 +72,7 @@ pub enum Doubt {
 pub fn decide(case: &Case) -> Action {
     match case {
         Case { stage: Stage::Revoked, .. } => Action::AlreadyRevoked,
-        Case { claim: Claim::Withdrawn, .. } => Action::Note,
+        Case { claim: Claim::Asked | Claim::Withdrawn, .. } => Action::Note,
         Case { tainted: true, .. } => Action::Join,
         Case { managed: false, .. } => Action::Ask(Doubt::Unmanaged),
         Case { proved: false, trusted: false, .. } => Action::Ask(Doubt::Unproved),
@@ -126,7 +126,7 @@ impl Action {
             Action::Remint => "the pending version is dropped and another one made",
             Action::Join => "it counted as exposed already: added to what is under way",
             Action::AlreadyRevoked => "it was gone before: nothing to do",
-            Action::Note => "the source takes it back: noted",
+            Action::Note => "the source takes it back, or only asks about it: noted",
             Action::Ask(doubt) => doubt.meaning(),
         }
     }
@@ -214,7 +214,10 @@ mod tests {
     #[test]
     fn what_is_known_already_is_only_noted() {
         assert_eq!(decide(&Case { tainted: true, ..PLAIN }), Action::Join);
-        assert_eq!(decide(&Case { claim: Claim::Withdrawn, ..PLAIN }), Action::Note);
+        for claim in [Claim::Asked, Claim::Withdrawn] {
+            assert_eq!(decide(&Case { claim, ..PLAIN }), Action::Note);
+            assert_eq!(decide(&Case { claim, tainted: true, ..PLAIN }), Action::Note);
+        }
         let gone = Case { stage: Stage::Revoked, claim: Claim::Withdrawn, ..PLAIN };
         assert_eq!(decide(&gone), Action::AlreadyRevoked);
     }

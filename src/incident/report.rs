@@ -132,6 +132,7 @@ fn found(sighting: &Sighting) -> String {
     }
     match claim {
         Claim::Public => add(", **public**".to_owned()),
+        Claim::Asked => add(", which only asked about it".to_owned()),
         Claim::Withdrawn => add(", taken back by the source".to_owned()),
         Claim::Leaked => {}
     }

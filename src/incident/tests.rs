@@ -11,6 +11,7 @@ use crate::incident::record::{
 };
 use crate::incident::report::markdown;
 use crate::model::id::{IncidentId, RotationId, SecretName, SourceName, TargetName, VersionId};
+use crate::model::mask::Mask;
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Timestamp};
 use crate::model::version::{Stage, Taint};
@@ -26,7 +27,7 @@ fn sighting(place: &str) -> Sighting {
         source: SourceName::new("github").unwrap(),
         id: "42".to_owned(),
         label: "acme_token".to_owned(),
-        found_at: FoundAt::new(place, &[]),
+        found_at: FoundAt::new(place, &Mask::default()),
         claim: Claim::Leaked,
         proved: true,
         at: NOW,

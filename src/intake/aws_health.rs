@@ -15,7 +15,7 @@ use crate::driver::secret_ref::{SecretRef, Secrets};
 use crate::engine::desk::Verdict;
 use crate::incident::alert::{Claim, Finding};
 use crate::intake::keyring::Keyring;
-use crate::intake::reading::Text;
+use crate::intake::reading::{Each, Text};
 use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source, parts};
 use crate::model::clue::Clue;
 use crate::model::id::KeyId;
@@ -78,7 +78,7 @@ struct Detail {
     #[serde(default)]
     event_type_code: Text,
     #[serde(default)]
-    affected_entities: Option<Vec<Entity>>,
+    affected_entities: Option<Each<Entity>>,
 }
 
 #[derive(Deserialize)]
@@ -107,10 +107,12 @@ impl Source for AwsHealth {
             return Ok(Received::Nothing { event: "unknown", reply: DONE });
         };
         let id = parts::uuid(envelope.id.as_str());
+        let entities = detail.affected_entities.unwrap_or_default();
         Ok(Received::Alert(Message {
             id: id.unwrap_or_default().to_owned(),
             key: id.map(str::to_owned),
-            findings: findings(&detail, code, *claim),
+            findings: findings(&entities, code, *claim),
+            odd: entities.odd,
         }))
     }
 
@@ -124,8 +126,8 @@ impl Source for AwsHealth {
 }
 
 /// One finding for each key that the event names.
-fn findings(detail: &Detail, code: &str, claim: Claim) -> Vec<Finding> {
-    let entities = detail.affected_entities.iter().flatten().take(ENTITIES_MAX);
+fn findings(entities: &Each<Entity>, code: &str, claim: Claim) -> Vec<Finding> {
+    let entities = entities.iter().take(ENTITIES_MAX);
     let named: BTreeSet<&str> = entities
         .map(|entity| entity.entity_value.as_str())
         .filter(|id| (1..=ENTITY_LEN_MAX).contains(&id.len()))

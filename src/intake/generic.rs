@@ -6,17 +6,17 @@
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::driver::secret_ref::{SecretRef, Secrets};
 use crate::engine::desk::{Judged, Verdict};
 use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::intake::keyring::Keyring;
-use crate::intake::reading::{ID_MAX, Raw, Text, bounded, finding, label_of, parse, parse_text};
-use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source, signed};
+use crate::intake::reading::{Each, ID_MAX, Raw, Text, bounded, finding, label_of, mask_of, parse};
+use crate::intake::{Delivery, Message, Odd, Received, Rejected, Reply, Source, signed};
 use crate::model::clue::{Clue, Form, ValueDigest};
 use crate::model::id::KeyId;
+use crate::model::mask::Mask;
 use crate::model::material::SecretBytes;
 
 /// Longest id of a key, and longest place in Vault, in characters: a cloud's resource name has some
@@ -41,10 +41,9 @@ pub struct Generic {
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct Body {
     id: String,
-    #[serde(borrow)]
-    findings: Vec<&'a RawValue>,
+    findings: Each<Found>,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +94,10 @@ impl Source for Generic {
                 false => json!({ "versions": null }),
             }
         };
-        let findings: Vec<Value> = message.findings.iter().zip(verdicts).map(told).collect();
+        let mut findings: Vec<Value> = message.findings.iter().zip(verdicts).map(told).collect();
+        for Odd { at, why } in &message.odd {
+            findings.insert((*at).min(findings.len()), json!({ "error": why }));
+        }
         let body = json!({ "id": message.id, "findings": findings });
         Reply { status: StatusCode::OK, body: Some(body) }
     }
@@ -123,31 +125,36 @@ fn read(body: &SecretBytes) -> Result<Message, Rejected> {
         return Err(Rejected::Malformed(text));
     }
     bounded(findings.len())?;
-    let read = |(index, raw): (usize, &&RawValue)| {
-        let wrong = |what: String| Rejected::Malformed(format!("findings[{index}]: {what}"));
-        let found: Found = parse_text(raw.get()).map_err(|fault| wrong(fault.to_string()))?;
-        if found.value.as_ref().is_some_and(|value| occurs(&value.0, &id)) {
-            return Err(Rejected::Malformed("id: it holds a value".to_owned()));
+    let mask = mask_of(findings.iter().filter_map(|found| found.value.as_ref()));
+    if mask.finds(&id) {
+        return Err(Rejected::Malformed("id: it holds a value".to_owned()));
+    }
+    let Each { read, mut odd } = findings;
+    let mut findings = Vec::with_capacity(read.len());
+    for (at, found) in read {
+        match found.finding(&mask) {
+            Ok(finding) => findings.push(finding),
+            Err(why) => odd.push(Odd { at, why: why.to_owned() }),
         }
-        found.finding().map_err(|what| wrong(what.to_owned()))
-    };
-    let findings = findings.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-    Ok(Message { key: Some(id.clone()), id, findings })
-}
-
-fn occurs(value: &SecretBytes, text: &str) -> bool {
-    value.expose_str().map(str::trim).is_some_and(|value| !value.is_empty() && text.contains(value))
+    }
+    odd.sort_by_key(|odd| odd.at);
+    match odd.first() {
+        Some(Odd { at, why }) if findings.is_empty() => {
+            Err(Rejected::Malformed(format!("findings[{at}]: {why}")))
+        }
+        _ => Ok(Message { key: Some(id.clone()), id, findings, odd }),
+    }
 }
 
 impl Found {
-    fn finding(self) -> Result<Finding, &'static str> {
+    fn finding(self, mask: &Mask) -> Result<Finding, &'static str> {
         let claim = if self.public { Claim::Public } else { Claim::Leaked };
         let (label, place) = (self.label.as_str(), self.found_at.as_str());
         let digest = |form, text: &str| ValueDigest::parse(form, text).map(Clue::Digest);
         let short = |text: &str| (1..=REFERENCE_MAX).contains(&text.chars().count());
         let clue = match (&self.value, &self.sha256, &self.sha1, &self.key_id, &self.vault_path) {
             (Some(value), None, None, None, None) => {
-                return Ok(finding(value, label, place, claim));
+                return Ok(finding(value, label, place, claim, mask));
             }
             (None, Some(text), None, None, None) => {
                 digest(Form::Sha256, text).ok_or("sha256: 64 hexadecimal digits")?
@@ -166,8 +173,8 @@ impl Found {
         };
         Ok(Finding {
             clues: vec![clue],
-            label: label_of(label, None),
-            found_at: FoundAt::new(place, &[]),
+            label: label_of(label, mask),
+            found_at: FoundAt::new(place, mask),
             claim,
         })
     }

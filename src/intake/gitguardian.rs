@@ -15,9 +15,10 @@ use crate::driver::secret_ref::{SecretRef, Secrets};
 use crate::engine::desk::Verdict;
 use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::intake::keyring::Keyring;
-use crate::intake::reading::{Text, label_of};
+use crate::intake::reading::{Text, header, label_of};
 use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source, parts};
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 use crate::model::material::SecretBytes;
 use crate::signing::gitguardian as signing;
 
@@ -79,10 +80,9 @@ impl GitGuardian {
     }
 
     async fn authenticate(&self, delivery: &Delivery<'_>) -> Result<(), Rejected> {
-        let header = |name| parts::header(delivery.headers, name);
-        let signature = header(signing::SIGNATURE_HEADER)?;
-        let former = header(signing::FORMER_SIGNATURE_HEADER)?;
-        let timestamp = header(signing::TIMESTAMP_HEADER)?;
+        let signature = header(delivery, signing::SIGNATURE_HEADER);
+        let former = header(delivery, signing::FORMER_SIGNATURE_HEADER);
+        let timestamp = header(delivery, signing::TIMESTAMP_HEADER);
         let (Some(signature), Some(timestamp)) = (signature.or(former), timestamp) else {
             return Err(Rejected::Unauthenticated);
         };
@@ -169,6 +169,7 @@ impl Source for GitGuardian {
             // Two occurrences may be told of in the same second: neither is to be refused.
             key: None,
             findings: vec![event.finding(incident, claim)],
+            odd: Vec::new(),
         }))
     }
 
@@ -198,8 +199,8 @@ impl Event {
         let label = incident.detector.as_ref().map(|detector| detector.name.as_str());
         Finding {
             clues: digest.map(Clue::Digest).into_iter().collect(),
-            label: label_of(label.unwrap_or_default(), None),
-            found_at: found_at.and_then(|text| FoundAt::new(text, &[])),
+            label: label_of(label.unwrap_or_default(), &Mask::default()),
+            found_at: found_at.and_then(|text| FoundAt::new(text, &Mask::default())),
             claim,
         }
     }

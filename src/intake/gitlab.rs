@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use http::{Method, StatusCode, header as names};
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::driver::secret_ref::{SecretRef, Secrets};
 use crate::engine::desk::Verdict;
 use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::intake::keyring::Keyring;
 use crate::intake::reading::{
-    Raw, Text, bounded, finding, header, id_of, label_of, parse, parse_text,
+    Each, Raw, Text, bounded, finding, header, id_of, label_of, mask_of, parse,
 };
 use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source, signed};
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 use crate::signing::token;
 
 /// Where GitLab asks which types it may send.
@@ -95,7 +95,7 @@ struct Attributes {
     #[serde(default)]
     cve: Text,
     #[serde(default)]
-    identifiers: Vec<Identifier>,
+    identifiers: Each<Identifier>,
 }
 
 #[derive(Deserialize)]
@@ -114,24 +114,26 @@ impl Revocation {
     }
 
     fn read(&self, delivery: &Delivery<'_>) -> Result<Received, Rejected> {
-        let records: Vec<&RawValue> = parse(delivery.body)?;
+        let records: Each<Record> = parse(delivery.body)?;
         bounded(records.len())?;
-        let read = |raw: &&RawValue| -> Option<(bool, Finding)> {
-            let Record { token, kind, location } = parse_text(raw.get()).ok()?;
-            let known = self.token_types.iter().any(|known| known == kind.as_str());
-            // Only what lies in public projects is ever sent.
-            Some((known, finding(&token, kind.as_str(), location.as_str(), Claim::Public)))
-        };
-        let read: Vec<(bool, Finding)> = records.iter().filter_map(read).collect();
+        let known =
+            |record: &Record| self.token_types.iter().any(|known| known == record.kind.as_str());
         // GitLab never repeats what is answered with 400. So one record that we can look up is
         // enough to take them all in, whatever its type: knowing more values harms nobody.
-        if !records.is_empty() && !read.iter().any(|(known, _)| *known) {
+        if records.len() > 0 && !records.iter().any(known) {
             let text = "no record has a token of a type in /v1/revocable_token_types";
             return Err(Rejected::Malformed(text.to_owned()));
         }
-        let findings: Vec<Finding> = read.into_iter().map(|(_, finding)| finding).collect();
+        let mask = mask_of(records.iter().map(|record| &record.token));
+        let findings: Vec<Finding> = records
+            .iter()
+            .map(|Record { token, kind, location }| {
+                // Only what lies in public projects is ever sent.
+                finding(token, kind.as_str(), location.as_str(), Claim::Public, &mask)
+            })
+            .collect();
         let id = format!("revoke_tokens of {}", findings.len());
-        Ok(Received::Alert(Message { id, key: None, findings }))
+        Ok(Received::Alert(Message { id, key: None, findings, odd: records.odd }))
     }
 }
 
@@ -217,14 +219,14 @@ impl Attributes {
             "dismissed" | "resolved" => Claim::Withdrawn,
             _ => Claim::Leaked,
         };
-        let label = self.identifiers.first().map(|first| first.name.as_str()).unwrap_or_default();
+        let label = self.identifiers.iter().next().map_or("", |first| first.name.as_str());
         let finding = Finding {
             clues: self.clues(),
-            label: label_of(label, None),
-            found_at: FoundAt::new(self.url.as_str(), &[]),
+            label: label_of(label, &Mask::default()),
+            found_at: FoundAt::new(self.url.as_str(), &Mask::default()),
             claim,
         };
-        Message { id: id_of(&id), key: key.map(id_of), findings: vec![finding] }
+        Message { id: id_of(&id), key: key.map(id_of), findings: vec![finding], odd: Vec::new() }
     }
 
     /// The SHA-256 of the value stands in the middle of a report's `cve` (`path:digest:rule`), and

@@ -1,8 +1,8 @@
 //! The listener's answers: from a request to the source it is for, to the desk, and back.
 //!
 //! Decides the order of the questions, cheapest first: size (413), rates (429), path (404), then
-//! the body, and only then whatever the source computes: headers (400), signature (401), moment
-//! (400). Whatever is refused is refused in one form, in words of ours. Must not know what any
+//! the body, and only then whatever the source computes: signature (401), moment and content (400).
+//! Whatever is refused is refused in one form, in words of ours. Must not know what any
 //! source sends, and neither logs nor keeps anything of it.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use http::request::Parts;
 use http::{HeaderMap, header};
+use tokio::runtime::Handle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::engine::command::{Actor, Refusal};
@@ -28,9 +29,11 @@ use crate::http::room::Room;
 use crate::http::tcp::{Caller, Shares};
 use crate::incident::alert::Alert;
 use crate::intake::guard::{Asker, Guard, RATE_MAX};
-use crate::intake::{ALERT_BYTES_MAX, Delivery, Message, Received, Reply, Source};
+use crate::intake::{
+    ALERT_BYTES_MAX, Delivery, Message, ODD_NAMED_MAX, Odd, Received, Rejected, Reply, Source,
+};
 use crate::model::id::SourceName;
-use crate::model::time::{Clock, Entropy, Span};
+use crate::model::time::{Clock, Entropy, Span, Timestamp};
 use crate::telemetry::metrics::Metrics;
 
 mod answer;
@@ -52,6 +55,14 @@ const BODY_WITHIN_HURRIED: Duration = Duration::from_secs(2);
 /// signature of the largest body takes about a millisecond; some sources ask elsewhere for a value
 /// once they believe a message.
 const WORK: (usize, usize) = (64, 16);
+
+/// Bodies from here on are authenticated and read on a thread of their own: six hundred findings
+/// with their digests take some milliseconds, and the largest body has ten thousand.
+const LARGE_BYTES: usize = 64 * 1024;
+
+/// Large bodies that are read at once, and how many of these strangers leave free: each keeps a
+/// processor busy.
+const LARGE: (usize, usize) = (3, 1);
 
 /// KiB of large bodies that are held at once, and how many of these strangers leave free.
 const BODIES: (usize, usize) = (16 * 1024, 8 * 1024);
@@ -129,6 +140,23 @@ pub struct Intake {
     sources: ArcSwapOption<BTreeMap<SourceName, Entry>>,
     bodies: Room,
     work: Room,
+    large: Room,
+}
+
+/// A request that was read, with all that is its own: it may go to another thread and come back.
+struct Whole {
+    parts: Parts,
+    /// What follows the source's own path.
+    rest: String,
+    body: Gathered,
+    at: Timestamp,
+}
+
+impl Whole {
+    fn delivery(&self) -> Delivery<'_> {
+        let Whole { parts: Parts { method, headers, .. }, rest, body, at } = self;
+        Delivery { method, rest, headers, body: &body.bytes, at: *at }
+    }
 }
 
 impl Intake {
@@ -149,6 +177,7 @@ impl Intake {
             sources: ArcSwapOption::empty(),
             bodies: Room::new(BODIES.0, BODIES.1),
             work: Room::new(WORK.0, WORK.1),
+            large: Room::new(LARGE.0, LARGE.1),
         }
     }
 
@@ -175,7 +204,7 @@ impl Intake {
             .with_state(Arc::clone(self))
     }
 
-    async fn take(&self, asker: Asker, parts: &Parts, body: Body) -> Outcome {
+    async fn take(&self, asker: Asker, parts: Parts, body: Body) -> Outcome {
         let mut outcome = Outcome { kind: NO_SOURCE, result: Err(Refused::NotReady(LATER)) };
         let Some(sources) = self.sources.load_full() else { return outcome };
         outcome.result = async {
@@ -189,20 +218,13 @@ impl Intake {
             outcome.kind = entry.named.kind;
             self.guard.may_send(&entry.named.name)?;
             let body = self.read(asker, body).await?;
-            let delivery = Delivery {
-                method: &parts.method,
-                rest,
-                headers: &parts.headers,
-                body: &body.bytes,
-                at: self.clock.now(),
-            };
-            let received = {
-                let _place = self.work.enter(asker.is_known).await;
-                entry.named.source.receive(&delivery).await?
-            };
+            let (rest, at) = (rest.to_owned(), self.clock.now());
+            let whole = Whole { parts, rest, body, at };
+            let (received, whole) = self.receive(asker, &entry.named.source, whole).await?;
+            let received = received?;
             self.guard.proved(asker);
             self.guard.sent(&entry.named.name)?;
-            self.settle(entry, received, &delivery).await
+            self.settle(entry, received, &whole.delivery()).await
         }
         .await;
         outcome
@@ -223,6 +245,30 @@ impl Intake {
             }
             Err(_) => Err(Refused::TooSlow),
         }
+    }
+
+    /// Has a source authenticate and read a request: a large one on a thread where blocking is
+    /// allowed, so that nobody waits for its parsing and digests.
+    async fn receive(
+        &self,
+        asker: Asker,
+        source: &Arc<dyn Source>,
+        whole: Whole,
+    ) -> Result<(Result<Received, Rejected>, Whole), Refused> {
+        if whole.body.bytes.len() < LARGE_BYTES {
+            let _place = self.work.enter(asker.is_known).await;
+            return Ok((source.receive(&whole.delivery()).await, whole));
+        }
+        // Whoever waits with a large body takes no place from those with small ones.
+        let large = self.large.enter(asker.is_known).await;
+        let place = self.work.enter(asker.is_known).await;
+        let (source, runtime) = (Arc::clone(source), Handle::current());
+        let read = tokio::task::spawn_blocking(move || {
+            let _places = (place, large);
+            let received = runtime.block_on(source.receive(&whole.delivery()));
+            (received, whole)
+        });
+        read.await.map_err(|_| Refused::Defect)
     }
 
     /// Answers what a source believes.
@@ -271,6 +317,11 @@ impl Intake {
             findings: message.findings.clone(),
         };
         let findings = alert.findings.len();
+        for Odd { at, why } in message.odd.iter().take(ODD_NAMED_MAX) {
+            let finding = at + 1;
+            tracing::warn!(source = %name, kind, finding, "cannot be read, stepped over: {why}");
+        }
+        self.metrics.alert_entries_odd("webhook", message.odd.len() as u64);
         let reported = self.judge.report(Actor(format!("source {name}")), alert).await;
         let verdicts = reported.map_err(|refusal| {
             let reason = refusal.reason;
@@ -278,7 +329,8 @@ impl Intake {
             Refused::NotReady(LATER)
         })?;
         let ours = verdicts.iter().filter(|verdict| !verdict.ours.is_empty()).count();
-        tracing::info!(source = %name, kind, findings, ours, "an alert was taken in");
+        let odd = message.odd.len();
+        tracing::info!(source = %name, kind, findings, odd, ours, "an alert was taken in");
         Ok(source.answer(message, &verdicts))
     }
 }
@@ -306,7 +358,7 @@ async fn handle(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let asker = intake.guard.asker(caller.address.ip(), &parts.headers);
-    let Outcome { kind, result } = intake.take(asker, &parts, body).await;
+    let Outcome { kind, result } = intake.take(asker, parts, body).await;
     match result {
         Ok(Done { reply, word }) => {
             intake.metrics.alert_requested(kind, word);

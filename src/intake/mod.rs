@@ -75,7 +75,22 @@ pub struct Message {
     pub key: Option<String>,
     /// What was found; may be empty.
     pub findings: Vec<Finding>,
+    /// What could not be read beside it, in the order of the message.
+    pub odd: Vec<Odd>,
 }
+
+/// One of several entries that cannot be read: it is told and stepped over, and never keeps the
+/// others from being taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Odd {
+    /// Its place among all of them, from 0.
+    pub at: usize,
+    /// What is wrong, without its content.
+    pub why: String,
+}
+
+/// Odd entries of one message or page that the log names; the others are counted.
+const ODD_NAMED_MAX: usize = 5;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +132,7 @@ pub enum Rejected {
 /// # Contract
 /// - `receive` authenticates first and reads afterwards. It changes nothing and may be repeated.
 /// - Unknown members are ignored, unknown events of a believed sender are [`Received::Nothing`].
+/// - Of several findings those that can be read are taken; the others are [`Message::odd`].
 /// - No value leaves `receive` but as [`crate::model::clue::Clue`]s.
 #[async_trait]
 pub trait Source: Send + Sync {

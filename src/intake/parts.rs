@@ -1,9 +1,8 @@
-//! What several sources read with: one header, a token, an object in JSON, an id.
+//! What several sources read with: a token, an object in JSON, an id.
 //!
 //! Decides how little is said of what cannot be read: a place and a rule, never the content, for
 //! the content may be the leaked value. Must not know any source.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::Deserialize;
 
@@ -13,27 +12,12 @@ use crate::intake::{Delivery, Rejected};
 use crate::model::material::SecretBytes;
 use crate::signing::token;
 
-/// A header that may be there once.
-///
-/// # Errors
-/// [`Rejected::Malformed`] if it is there twice, or is no text.
-pub(super) fn header<'h>(
-    headers: &'h HeaderMap,
-    name: &'static str,
-) -> Result<Option<&'h str>, Rejected> {
-    let mut all = headers.get_all(name).iter();
-    let Some(value) = all.next() else { return Ok(None) };
-    let text = value.to_str().ok().filter(|_| all.next().is_none());
-    let malformed = || Rejected::Malformed(format!("header {name}: one line of ASCII"));
-    text.ok_or_else(malformed).map(Some)
-}
-
 /// Lets pass who brings one of the tokens.
 ///
 /// # Errors
-/// [`Rejected`], as [`Keyring::judge`] and [`header`] say.
+/// [`Rejected`], as [`Keyring::judge`] says.
 pub(super) async fn bearer(keyring: &Keyring, delivery: &Delivery<'_>) -> Result<(), Rejected> {
-    let given = header(delivery.headers, AUTHORIZATION.as_str())?;
+    let given = reading::header(delivery, AUTHORIZATION.as_str());
     let given = token::without_bearer(given.unwrap_or_default().as_bytes());
     keyring.judge(delivery.at, |tokens| token::verify(tokens, given)).await?;
     Ok(())
@@ -65,17 +49,6 @@ pub(super) fn uuid(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_header_stands_once_or_is_refused() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(header(&headers, "x-a").unwrap(), None);
-        headers.append("x-a", "rk_live_leaked".parse().unwrap());
-        assert_eq!(header(&headers, "x-a").unwrap(), Some("rk_live_leaked"));
-        headers.append("x-a", "again".parse().unwrap());
-        let error = header(&headers, "x-a").unwrap_err().to_string();
-        assert_eq!(error, "header x-a: one line of ASCII");
-    }
 
     #[test]
     fn an_object_is_no_list_and_an_id_no_value() {

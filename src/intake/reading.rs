@@ -5,13 +5,15 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::incident::alert::{Claim, Finding, FoundAt};
-use crate::intake::{Delivery, Rejected};
+use crate::intake::{Delivery, Odd, Rejected};
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 use crate::model::material::SecretBytes;
 
 /// Most findings of one message. The largest body holds some seven thousand of the shortest records
@@ -23,9 +25,6 @@ pub(super) const LABEL_MAX: usize = 100;
 
 /// Longest id of a message, in characters: an organisation, a repository and a number.
 pub(super) const ID_MAX: usize = 200;
-
-/// What stands for a text that a value was in.
-const MASK: &str = "[secret]";
 
 /// A value in a body: it goes into wiped memory as it is read.
 pub(super) struct Raw(pub(super) SecretBytes);
@@ -82,6 +81,46 @@ impl Text {
     }
 }
 
+/// A list of which some elements cannot be read: these are told, and the others taken.
+pub(super) struct Each<T> {
+    /// What was read, and its place in the list.
+    pub(super) read: Vec<(usize, T)>,
+    /// What was not.
+    pub(super) odd: Vec<Odd>,
+}
+
+impl<T> Default for Each<T> {
+    fn default() -> Each<T> {
+        Each { read: Vec::new(), odd: Vec::new() }
+    }
+}
+
+impl<T> Each<T> {
+    /// How many elements there were.
+    pub(super) fn len(&self) -> usize {
+        self.read.len() + self.odd.len()
+    }
+
+    /// What was read.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.read.iter().map(|(_, element)| element)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Each<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Each<T>, D::Error> {
+        let mut each = Each::default();
+        let elements = Vec::<&RawValue>::deserialize(deserializer)?;
+        for (at, raw) in elements.into_iter().enumerate() {
+            match parse_text(raw.get()) {
+                Ok(element) => each.read.push((at, element)),
+                Err(rejected) => each.odd.push(Odd { at, why: rejected.to_string() }),
+            }
+        }
+        Ok(each)
+    }
+}
+
 /// Reads a body as `T`. What does not fit is told by line and column: serde's own words would
 /// repeat the content.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a SecretBytes) -> Result<T, Rejected> {
@@ -119,31 +158,28 @@ pub(super) fn header<'a>(delivery: &Delivery<'a>, name: &str) -> Option<&'a str>
     if all.next().is_some() { None } else { only.to_str().ok() }
 }
 
-/// A finding about a value: its clues, and the texts around it freed of it.
-pub(super) fn finding(value: &Raw, label: &str, place: &str, claim: Claim) -> Finding {
-    Finding {
-        clues: value.clues(),
-        label: label_of(label, Some(&value.0)),
-        found_at: FoundAt::new(place, &[&value.0]),
-        claim,
-    }
+/// A mask for all values of a message.
+pub(super) fn mask_of<'a>(values: impl IntoIterator<Item = &'a Raw>) -> Mask {
+    Mask::of(values.into_iter().map(|value| &value.0))
 }
 
-/// A label as it may be kept: short, without control characters, without the value.
-pub(super) fn label_of(text: &str, value: Option<&SecretBytes>) -> String {
-    plain(text, value, LABEL_MAX)
+/// A finding about a value: its clues, and the texts around it as they may be kept.
+pub(super) fn finding(value: &Raw, label: &str, place: &str, claim: Claim, mask: &Mask) -> Finding {
+    let (label, found_at) = (label_of(label, mask), FoundAt::new(place, mask));
+    Finding { clues: value.clues(), label, found_at, claim }
+}
+
+/// A label as it may be kept: short, without control characters, without a value.
+pub(super) fn label_of(text: &str, mask: &Mask) -> String {
+    plain(&mask.cover(text), LABEL_MAX)
 }
 
 /// A source's own id as it may be kept.
 pub(super) fn id_of(text: &str) -> String {
-    plain(text, None, ID_MAX)
+    plain(text, ID_MAX)
 }
 
-fn plain(text: &str, value: Option<&SecretBytes>, max: usize) -> String {
-    let value = value.and_then(SecretBytes::expose_str).map(str::trim).filter(|v| !v.is_empty());
-    if value.is_some_and(|value| text.contains(value)) {
-        return MASK.to_owned();
-    }
+fn plain(text: &str, max: usize) -> String {
     text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(max).collect()
 }
 
@@ -202,8 +238,26 @@ mod tests {
     #[test]
     fn a_label_is_short_and_holds_no_value() {
         let value = SecretBytes::new(b"hunter2hunter2".to_vec());
-        assert_eq!(label_of("api\tkey\n", Some(&value)), "api key");
-        assert_eq!(label_of("key hunter2hunter2", Some(&value)), "[secret]");
-        assert_eq!(label_of(&"ä".repeat(500), None).chars().count(), LABEL_MAX);
+        let mask = Mask::of([&value]);
+        assert_eq!(label_of("api\tkey\n", &mask), "api key");
+        assert_eq!(label_of("key hunter2hunter2", &mask), "key [secret]");
+        assert_eq!(label_of(&"ä".repeat(500), &mask).chars().count(), LABEL_MAX);
+    }
+
+    #[test]
+    fn an_odd_element_keeps_no_other_from_being_read() {
+        #[derive(Deserialize)]
+        struct List {
+            #[serde(default)]
+            all: Each<Shape>,
+        }
+        let list = |json: &str| parse::<List>(&SecretBytes::new(json.as_bytes().to_vec()));
+        let read = list(r#"{"all":[{"value":"a"},7,{"value":""},{"value":"b"}]}"#).unwrap().all;
+        assert_eq!(read.read.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 3]);
+        let odd: Vec<usize> = read.odd.iter().map(|odd| odd.at).collect();
+        assert_eq!((odd, read.len(), read.iter().count()), (vec![1, 2], 4, 2));
+        assert_eq!(read.odd[0].why, "line 1, column 1: not what is expected there");
+        assert_eq!(list("{}").unwrap().all.len(), 0);
+        assert!(list(r#"{"all":"hunter2"}"#).is_err() && list(r#"{"all":null}"#).is_err());
     }
 }

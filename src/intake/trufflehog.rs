@@ -2,22 +2,22 @@
 //!
 //! The scanner posts what its regular expressions matched and reads the status: live, rotated or
 //! unknown. Whoever may ask can try values, so it asks for a token and is rate-limited like every
-//! source. That a value was asked about is itself a sighting, and counts as an alert if the config
-//! says so; if not, it is only looked up.
+//! source. That a value was asked about is itself a sighting: the config says whether it counts as
+//! an alert, or is noted as what it is.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::driver::secret_ref::{SecretRef, Secrets};
 use crate::engine::desk::Verdict;
 use crate::incident::alert::{Claim, Finding};
 use crate::intake::keyring::Keyring;
-use crate::intake::reading::{Raw, label_of};
-use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source, parts};
+use crate::intake::reading::{Raw, label_of, mask_of};
+use crate::intake::{Delivery, Message, Odd, Received, Rejected, Reply, Source, parts};
 use crate::model::clue::Clue;
 use crate::model::version::Stage;
 
@@ -55,25 +55,43 @@ impl TruffleHog {
     }
 
     /// One finding for each expression: its match and its groups are clues to the same value.
-    fn findings(&self, delivery: &Delivery<'_>) -> Result<Vec<Finding>, Rejected> {
+    fn message(&self, delivery: &Delivery<'_>) -> Result<Message, Rejected> {
         let body: BTreeMap<String, BTreeMap<String, Matched>> = parts::object(delivery.body)?;
-        let claim = if self.settings.report { Claim::Leaked } else { Claim::Withdrawn };
-        let mut findings = Vec::new();
-        let mut left = VALUES_MAX;
-        for (detector, expressions) in &body {
-            for Matched(values) in expressions.values() {
-                left = left.checked_sub(values.len()).ok_or_else(too_many)?;
-                let clues = values.iter().flat_map(|value| Clue::of_value(&value.0)).collect();
-                let label = label_of(detector, values.first().map(|value| &value.0));
-                findings.push(Finding { clues, label, found_at: None, claim });
-            }
+        let claim = if self.settings.report { Claim::Leaked } else { Claim::Asked };
+        let all = || {
+            let each = |(detector, expressions)| {
+                BTreeMap::values(expressions).map(move |Matched(values)| (detector, values))
+            };
+            body.iter().flat_map(each)
+        };
+        let values = || all().filter_map(|(_, values)| values.as_ref()).flatten();
+        if values().count() > VALUES_MAX {
+            return Err(Rejected::Malformed(format!("more than {VALUES_MAX} values")));
         }
-        Ok(findings)
+        let mask = mask_of(values());
+        let (mut findings, mut odd) = (Vec::new(), Vec::new());
+        for (at, (detector, values)) in all().enumerate() {
+            let Some(values) = values else {
+                odd.push(Odd { at, why: NO_MATCH.to_owned() });
+                continue;
+            };
+            let clues = values.iter().flat_map(|value| Clue::of_value(&value.0)).collect();
+            let label = label_of(detector, &mask);
+            findings.push(Finding { clues, label, found_at: None, claim });
+        }
+        if findings.is_empty() && !odd.is_empty() {
+            return Err(Rejected::Malformed(NO_MATCH.to_owned()));
+        }
+        Ok(Message { id: String::new(), key: None, findings, odd })
     }
 }
 
-/// What one expression matched: the page shows a text, the program sends a list.
-struct Matched(Vec<Raw>);
+/// What one expression matched: the page shows a text, the program sends a list. `None` if it is
+/// neither.
+struct Matched(Option<Vec<Raw>>);
+
+/// What is said of an expression without a match.
+const NO_MATCH: &str = "an expression has neither a text nor a list of texts";
 
 impl<'de> Deserialize<'de> for Matched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Matched, D::Error> {
@@ -83,12 +101,8 @@ impl<'de> Deserialize<'de> for Matched {
         } else {
             serde_json::from_str(raw.get()).map(|one| vec![one])
         };
-        read.map(Matched).map_err(|_| D::Error::custom("neither a text nor a list of texts"))
+        Ok(Matched(read.ok()))
     }
-}
-
-fn too_many() -> Rejected {
-    Rejected::Malformed(format!("more than {VALUES_MAX} values"))
 }
 
 #[async_trait]
@@ -98,8 +112,7 @@ impl Source for TruffleHog {
             return Err(Rejected::NoSuchEndpoint);
         }
         parts::bearer(&self.keyring, delivery).await?;
-        let findings = self.findings(delivery)?;
-        Ok(Received::Alert(Message { id: String::new(), key: None, findings }))
+        self.message(delivery).map(Received::Alert)
     }
 
     fn answer(&self, _: &Message, verdicts: &[Verdict]) -> Reply {

@@ -18,9 +18,10 @@ use crate::driver::secret_ref::{SecretRef, Secrets};
 use crate::engine::desk::Verdict;
 use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::intake::keyring::Keyring;
-use crate::intake::reading::{Text, label_of};
+use crate::intake::reading::{Each, Text, header, label_of};
 use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source, parts};
 use crate::model::clue::Clue;
+use crate::model::mask::Mask;
 use crate::model::material::SecretBytes;
 use crate::signing::radar as signing;
 
@@ -67,7 +68,7 @@ impl VaultRadar {
     }
 
     async fn authenticate(&self, delivery: &Delivery<'_>) -> Result<(), Rejected> {
-        let signature = parts::header(delivery.headers, signing::SIGNATURE_HEADER)?;
+        let signature = header(delivery, signing::SIGNATURE_HEADER);
         let signature = signature.ok_or(Rejected::Unauthenticated)?;
         let body = delivery.body.expose();
         let verify = |secrets: &[&SecretBytes]| signing::verify(secrets, signature, body);
@@ -99,12 +100,13 @@ struct DataSource {
 }
 
 /// The page gives the type as a list and shows an object: both are read.
-struct Managed(Vec<Location>);
+#[derive(Default)]
+struct Managed(Each<Location>);
 
 #[derive(Deserialize)]
 struct Managers {
     #[serde(default)]
-    hashicorp_vault: Vec<Location>,
+    hashicorp_vault: Each<Location>,
 }
 
 #[derive(Deserialize)]
@@ -117,12 +119,18 @@ impl<'de> Deserialize<'de> for Managed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Managed, D::Error> {
         let raw: &RawValue = Deserialize::deserialize(deserializer)?;
         let all = if raw.get().starts_with('[') {
-            serde_json::from_str::<Vec<Managers>>(raw.get())
+            serde_json::from_str::<Each<Managers>>(raw.get())
         } else {
-            serde_json::from_str::<Managers>(raw.get()).map(|one| vec![one])
+            serde_json::from_str(raw.get())
+                .map(|one| Each { read: vec![(0, one)], ..Each::default() })
         };
         let all = all.map_err(|_| D::Error::custom("neither a list nor an object of managers"))?;
-        Ok(Managed(all.into_iter().flat_map(|managers| managers.hashicorp_vault).collect()))
+        let mut locations = Each { read: Vec::new(), odd: all.odd };
+        for (_, Managers { hashicorp_vault }) in all.read {
+            locations.read.extend(hashicorp_vault.read);
+            locations.odd.extend(hashicorp_vault.odd);
+        }
+        Ok(Managed(locations))
     }
 }
 
@@ -137,18 +145,18 @@ impl Source for VaultRadar {
         if event.event_type.as_str().is_empty() || event.event_id.as_str().is_empty() {
             return Ok(Received::Nothing { event: "test", reply: DONE });
         }
-        let locations = event.managed_locations.iter().flat_map(|managed| &managed.0);
-        let claimed = locations.take(LOCATIONS_MAX).map(|at| at.location.as_str());
+        let Managed(locations) = event.managed_locations.unwrap_or_default();
+        let claimed = locations.iter().take(LOCATIONS_MAX).map(|at| at.location.as_str());
         let clues: BTreeSet<Clue> =
             claimed.filter_map(|location| self.settings.own.clue(location)).collect();
         let place = event.data_source.as_ref().and_then(|from| {
             let text = [&from.resource, &from.name].into_iter().find_map(parts::some)?;
-            FoundAt::new(text, &[])
+            FoundAt::new(text, &Mask::default())
         });
         let label = parts::some(&event.event_subtype).unwrap_or_else(|| event.event_type.as_str());
         let finding = Finding {
             clues: clues.into_iter().collect(),
-            label: label_of(label, None),
+            label: label_of(label, &Mask::default()),
             found_at: place,
             claim: Claim::Leaked,
         };
@@ -157,6 +165,7 @@ impl Source for VaultRadar {
             // The same event is told of again when its state there changes.
             key: None,
             findings: vec![finding],
+            odd: locations.odd,
         }))
     }
 

@@ -153,7 +153,7 @@ impl fmt::Debug for ValueDigest {
 }
 
 /// A value as it may have been written down. Bounded: each step is applied once.
-fn variants(value: &SecretBytes) -> Vec<SecretBytes> {
+pub(super) fn variants(value: &SecretBytes) -> Vec<SecretBytes> {
     let raw = value.expose();
     let trimmed = trim(raw);
     let mut all = vec![SecretBytes::new(raw.to_vec()), SecretBytes::new(trimmed.to_vec())];

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod fingerprint;
 pub mod id;
 pub mod marks;
+pub mod mask;
 pub mod material;
 pub mod policy;
 pub mod reason;

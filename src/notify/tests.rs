@@ -15,6 +15,7 @@ use crate::incident::decide::{Action, Doubt};
 use crate::incident::progress::News;
 use crate::incident::record::{Incident, Opening, Sighting};
 use crate::model::id::{IncidentId, SecretName, SourceName, VersionId};
+use crate::model::mask::Mask;
 use crate::model::time::{Clock, Span, Steady, Timestamp};
 use crate::model::version::Stage;
 use crate::notify::command::Program;
@@ -38,7 +39,7 @@ fn notice(news: News, place: &str) -> Notice {
             source: SourceName::new("github").unwrap(),
             id: String::new(),
             label: String::new(),
-            found_at: FoundAt::new(place, &[]),
+            found_at: FoundAt::new(place, &Mask::default()),
             claim: Claim::Leaked,
             proved: true,
             at: NOW,

@@ -161,6 +161,8 @@ metrics! {
         "Requests at the alert listener, by type of source and what became of them";
     counter alerts_held_back [by] Counter::default,
         "Requests and connections at the alert listener that were held back, by what was used up";
+    counter alert_entries_odd [by] Counter::default,
+        "Entries of alerts that could not be read and were stepped over: of webhooks, or of polls";
     gauge audit_alarms [reason] Gauge::default,
         "1 while an alarm about the audit chain stands, by reason code, else 0";
     counter config_reloads [result] Counter::default,
@@ -315,6 +317,11 @@ impl Metrics {
         self.families.alerts_held_back.at([by]).inc();
     }
 
+    /// Entries of a message or of a list could not be read.
+    pub fn alert_entries_odd(&self, by: &'static str, entries: u64) {
+        self.families.alert_entries_odd.at([by]).inc_by(entries);
+    }
+
     /// An alarm about the audit chain was raised, or is over.
     pub fn audit_alarm(&self, reason: Reason, stands: bool) {
         self.families.audit_alarms.at([reason.code()]).set(i64::from(stands));
@@ -422,6 +429,7 @@ mod tests {
         m.config_reloaded("refused");
         m.alert_requested("gitguardian", "alert");
         m.alert_held_back("failures");
+        m.alert_entries_odd("poll", 2);
         m.loop_turned(Timestamp::from_seconds(1_790_000_060));
         m.show(&Standing::default());
         m.encode()

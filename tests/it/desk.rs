@@ -12,8 +12,9 @@ use rotord::incident::decide::{Action, Doubt};
 use rotord::incident::guard::Limits;
 use rotord::incident::progress::News;
 use rotord::incident::record::{State, Wait, What, of_taint};
+use rotord::incident::report;
 use rotord::model::clue::Clue;
-use rotord::model::id::{IncidentId, RotationId, VersionId};
+use rotord::model::id::{IncidentId, RotationId, SourceName, VersionId};
 use rotord::model::policy::OnLeak;
 use rotord::model::reason::Reason;
 use rotord::model::time::Span;
@@ -36,6 +37,57 @@ async fn done(rig: &mut Rig) {
     rig.until(|rig| rig.picture().incidents.values().all(|i| i.state == State::Done)).await;
     // The last write comes after its pause.
     pass(2_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_only_asks_is_noted_as_that_and_changes_nothing() {
+    let mut world = World::of(&["key"]);
+    world.setups[0].on_leak = OnLeak::Ask;
+    world.knows(&clue("key"), "key", 1);
+    let rig = world.start().await;
+    let asked = || {
+        let mut asked = alert(clue("key"), "");
+        asked.source = SourceName::new("detector").unwrap();
+        asked.findings[0].claim = Claim::Asked;
+        asked
+    };
+    let verdicts = rig.report(asked()).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Note);
+    assert_eq!((rig.world.incidents().await, rig.world.rotations("key").await), (0, 1));
+    rig.report(alert(clue("key"), PLACE)).await.unwrap();
+    let verdicts = rig.report(asked()).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].action, Action::Note);
+    let picture = rig.picture();
+    let incident = picture.incidents.values().next().unwrap();
+    let claims: Vec<Claim> = incident.sightings.iter().map(|sighting| sighting.claim).collect();
+    assert_eq!(claims, [Claim::Leaked, Claim::Asked]);
+    let page = report::markdown(incident, incident.opened_at);
+    assert!(
+        page.contains("`detector` at") && page.contains(", which only asked about it"),
+        "{page}"
+    );
+    assert!(!page.contains("taken back"), "{page}");
+}
+
+/// Who reports one value cannot know the others: the desk does.
+#[tokio::test(start_paused = true)]
+async fn a_value_of_ours_stands_in_no_text_that_is_kept() {
+    let other = "rk_live_0aB1cD2eF3gH4iJ5";
+    let mut rig = started(&["key", "other"]).await;
+    rig.world.knows(&clue(other), "other", 1);
+    let mut seen = alert(clue("key"), &format!("https://git.example/{other}/blob/a.env#L3"));
+    seen.id = format!("delivery {other}");
+    seen.findings[0].label = format!("KEY={other}");
+    seen.findings.push(alert(clue("nobody's"), &format!("log of {other}.")).findings.remove(0));
+    rig.report(seen).await.unwrap();
+    let said = format!("{:?} {}", rig.picture().incidents, rig.world.audit_lines());
+    assert!(!said.contains(other), "{said}");
+    for kept in ["git.example/[secret]/blob/a.env#L3", "delivery [secret]", "KEY=[secret]"] {
+        assert!(said.contains(kept), "{kept} in {said}");
+    }
+    assert!(said.contains("log of [secret]."), "{said}");
+    let notice = rig.notices.recv().await.unwrap();
+    assert!(!format!("{notice:?}").contains(other));
 }
 
 #[tokio::test(start_paused = true)]

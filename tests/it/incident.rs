@@ -10,6 +10,7 @@ use rotord::incident::progress::Facts;
 use rotord::incident::record::{Incident, Mark, Opening, Sighting};
 use rotord::incident::report::markdown;
 use rotord::model::id::{IncidentId, RotationId, SecretName, SourceName, TargetName, VersionId};
+use rotord::model::mask::Mask;
 use rotord::model::reason::Reason;
 use rotord::model::time::{Span, Timestamp};
 use rotord::model::version::Stage;
@@ -46,7 +47,10 @@ fn incident(action: Action) -> Incident {
             source: SourceName::new("github").unwrap(),
             id: "acme/shop#17".to_owned(),
             label: "acme_token".to_owned(),
-            found_at: FoundAt::new("https://git.example/acme/shop/blob/5f2c/.env#L3", &[]),
+            found_at: FoundAt::new(
+                "https://git.example/acme/shop/blob/5f2c/.env#L3",
+                &Mask::default(),
+            ),
             claim: Claim::Public,
             proved: !matches!(action, Action::Ask(_)),
             at: NIGHT,

@@ -6,7 +6,7 @@ use crate::engine::desk::book::{Entry, Exposure, Meaning};
 use crate::engine::desk::facts;
 use crate::engine::desk::run::Desk;
 use crate::engine::desk::settle::Waiter;
-use crate::engine::desk::{Judged, Report, Verdict};
+use crate::engine::desk::{Judged, Report, Verdict, words};
 use crate::engine::snapshot::Snapshot;
 use crate::incident::alert::{Alert, Claim, Finding};
 use crate::incident::decide::{Action, Case, decide};
@@ -29,11 +29,12 @@ const DRAWS_MAX: usize = 8;
 impl Desk {
     /// Judges an alert and has done what follows from it. It is answered once that is durable.
     pub(super) fn reported(&mut self, report: Report) {
-        let Report { actor, alert, reply } = report;
+        let Report { actor, mut alert, reply } = report;
         if !self.is_ready() {
             let _ = reply.send(Err(self.not_here()));
             return;
         }
+        words::take_out(&mut alert, &*self.parts.recogniser);
         let snapshot = self.snapshot();
         let mut waiter = Waiter { verdicts: Vec::new(), missing: Vec::new(), reply };
         for finding in &alert.findings {

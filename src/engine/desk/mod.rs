@@ -22,6 +22,7 @@ mod leading;
 mod people;
 mod run;
 mod settle;
+mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

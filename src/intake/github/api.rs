@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::driver::error::DriverError;
 use crate::driver::secret_ref::{SecretRef, Secrets};
-use crate::intake::reading::{Raw, Text, parse};
+use crate::intake::reading::{Each, Raw, Text, parse};
 use crate::model::failure::Class;
 use crate::model::material::SecretBytes;
 use crate::model::reason::Reason;
@@ -132,7 +132,7 @@ pub(in crate::intake) struct Details {
 /// A page of a list.
 pub(in crate::intake) struct Listed {
     /// The alerts.
-    pub(in crate::intake) alerts: Vec<Shown>,
+    pub(in crate::intake) alerts: Each<Shown>,
     /// GitHub's mark of the next page.
     pub(in crate::intake) after: Option<String>,
     /// The validator of this page.

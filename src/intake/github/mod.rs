@@ -16,8 +16,9 @@ use crate::engine::desk::Verdict;
 use crate::incident::alert::{Claim, Finding};
 use crate::intake::github::api::{Api, Details, Named, Place, Repository, Shown};
 use crate::intake::keyring::Keyring;
-use crate::intake::reading::{Text, finding, header, id_of, parse};
+use crate::intake::reading::{Text, finding, header, id_of, mask_of, parse};
 use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source};
+use crate::model::mask::Mask;
 use crate::signing::hub;
 
 /// Names the event.
@@ -99,13 +100,19 @@ impl GitHub {
             Rejected::Unavailable
         })?;
         let at = event.location.as_ref().map(|location| &location.details);
-        let Some(finding) = found(&shown, &repository, claim, at) else {
+        let mask = mask_of(&shown.secret);
+        let Some(finding) = found(&shown, &repository, claim, at, &mask) else {
             tracing::warn!(alert = %place, "GitHub shows the alert without its value: check the \
                 rights of the token");
             return Err(Rejected::Unavailable);
         };
         let key = header(delivery, DELIVERY_HEADER).map(id_of);
-        Ok(Received::Alert(Message { id: place.to_string(), key, findings: vec![finding] }))
+        Ok(Received::Alert(Message {
+            id: place.to_string(),
+            key,
+            findings: vec![finding],
+            odd: Vec::new(),
+        }))
     }
 }
 
@@ -176,6 +183,7 @@ pub(in crate::intake) fn found(
     repository: &Repository,
     claim: Claim,
     at: Option<&Details>,
+    mask: &Mask,
 ) -> Option<Finding> {
     let refuted = matches!(shown.resolution.as_str(), "false_positive" | "used_in_tests")
         && shown.state.as_str() == "resolved";
@@ -190,7 +198,8 @@ pub(in crate::intake) fn found(
         .map(|details| details.place(repository))
         .filter(|place| !place.is_empty())
         .unwrap_or_else(|| shown.html_url.as_str().to_owned());
-    Some(finding(shown.secret.as_ref()?, shown.secret_type.as_str(), &place, claim))
+    let value = shown.secret.as_ref()?;
+    Some(finding(value, shown.secret_type.as_str(), &place, claim, mask))
 }
 
 fn nothing(event: &'static str) -> Received {

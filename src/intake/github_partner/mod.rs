@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderName, Method, StatusCode};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -22,9 +21,10 @@ use crate::engine::desk::Verdict;
 use crate::incident::alert::{Claim, Finding};
 use crate::intake::github::api::client;
 use crate::intake::github_partner::keys::Keys;
-use crate::intake::reading::{Raw, Text, bounded, finding, header, parse, parse_text};
+use crate::intake::reading::{Each, Raw, Text, bounded, finding, header, mask_of, parse};
 use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source};
 use crate::model::clue::{Clue, Form};
+use crate::model::mask::Mask;
 use crate::model::time::Span;
 
 pub use crate::intake::github_partner::keys::{FLOOR, KEEP};
@@ -128,19 +128,16 @@ impl Source for GitHubPartner {
             return Err(Rejected::NoSuchEndpoint);
         }
         let signature = self.authenticate(delivery).await?;
-        let records: Vec<&RawValue> = parse(delivery.body)?;
+        let records: Each<Record> = parse(delivery.body)?;
         bounded(records.len())?;
-        let findings: Vec<Finding> = records.iter().filter_map(|raw| read(raw)).collect();
-        let unread = records.len() - findings.len();
-        if findings.is_empty() && unread > 0 {
+        if records.read.is_empty() && !records.odd.is_empty() {
             return Err(Rejected::Malformed("no record has a token".to_owned()));
         }
-        if unread > 0 {
-            tracing::warn!(unread, "records of an alert have no token; the others were taken");
-        }
+        let mask = mask_of(records.iter().map(|record| &record.token));
+        let findings = records.iter().map(|record| record.finding(&mask)).collect();
         // Nothing names a delivery; its signature is never made twice.
         let id = hex::encode(&digest(&SHA256, signature.as_bytes()).as_ref()[..8]);
-        Ok(Received::Alert(Message { key: Some(id.clone()), id, findings }))
+        Ok(Received::Alert(Message { key: Some(id.clone()), id, findings, odd: records.odd }))
     }
 
     fn answer(&self, message: &Message, verdicts: &[Verdict]) -> Reply {
@@ -157,10 +154,12 @@ impl Source for GitHubPartner {
     }
 }
 
-fn read(raw: &RawValue) -> Option<Finding> {
-    let Record { token, kind, url, source } = parse_text(raw.get()).ok()?;
-    let place = if url.as_str().is_empty() { source.as_str() } else { url.as_str() };
-    Some(finding(&token, kind.as_str(), place, Claim::Public))
+impl Record {
+    fn finding(&self, mask: &Mask) -> Finding {
+        let Record { token, kind, url, source } = self;
+        let place = if url.as_str().is_empty() { source.as_str() } else { url.as_str() };
+        finding(token, kind.as_str(), place, Claim::Public, mask)
+    }
 }
 
 /// A value is named by its digest, never by itself: an answer may end in somebody's log.

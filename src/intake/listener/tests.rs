@@ -2,8 +2,8 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +19,7 @@ use crate::http::server;
 use crate::http::tcp::TcpDoor;
 use crate::intake::guard::Rates;
 use crate::intake::trial::{keys, secret};
-use crate::intake::{aws_health, gitguardian, trufflehog, vault_radar};
+use crate::intake::{Rejected, aws_health, gitguardian, trufflehog, vault_radar};
 use crate::model::reason::Reason;
 use crate::model::time::{Steady, Timestamp};
 use crate::signing;
@@ -264,12 +264,12 @@ async fn forged_broken_and_late_messages_are_told_apart_in_our_own_words() {
     let late = send(&[(name, &old), ("timestamp", "1789999000")], &body).await;
     assert_eq!(late, is(400, "stale"));
     let twice = [(name, right.as_str()), (name, right.as_str()), ("timestamp", at)];
-    assert_eq!(send(&twice, &body).await, is(400, "malformed"));
+    assert_eq!(send(&twice, &body).await, is(401, "unauthenticated"), "which one counts?");
     let broken = signing::gitguardian::sign(&secret(TOKEN), at, b"{");
     let broken = send(&[(name, &broken), ("timestamp", at)], "{").await;
     assert_eq!(broken, is(400, "malformed"));
     assert!(world.desk.alerts.lock().unwrap().is_empty());
-    for (outcome, n) in [("unauthenticated", 2), ("stale", 1), ("malformed", 2)] {
+    for (outcome, n) in [("unauthenticated", 3), ("stale", 1), ("malformed", 1)] {
         let line = format!(
             "rotord_alert_requests_total{{source=\"gitguardian\",outcome=\"{outcome}\"}} {n}"
         );
@@ -297,6 +297,66 @@ async fn a_thousand_copies_are_one_alert_and_another_body_under_its_id_is_none()
     world.intake.open(sources());
     assert_eq!(raw(world.at, &message).await.status, 200);
     assert_eq!(world.desk.alerts.lock().unwrap().len(), 1);
+}
+
+/// A source that reads a large body until a small one was read.
+struct Slow {
+    small: Mutex<mpsc::Receiver<()>>,
+    was_read: mpsc::Sender<()>,
+}
+
+#[async_trait]
+impl Source for Slow {
+    async fn receive(&self, delivery: &Delivery<'_>) -> Result<Received, Rejected> {
+        if delivery.body.len() < LARGE_BYTES {
+            self.was_read.send(()).unwrap();
+        } else if self.small.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_err() {
+            return Err(Rejected::Malformed("nothing else was read meanwhile".to_owned()));
+        }
+        let reply = Reply { status: http::StatusCode::OK, body: None };
+        Ok(Received::Nothing { event: "read", reply })
+    }
+
+    fn answer(&self, _: &Message, _: &[Verdict]) -> Reply {
+        unreachable!("nothing is reported")
+    }
+
+    fn trusted(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_while_a_large_body_is_read() {
+    let world = world(Rates::default(), &[]).await;
+    let (was_read, small) = mpsc::channel();
+    let source = Arc::new(Slow { small: Mutex::new(small), was_read });
+    let name = SourceName::new("slow").unwrap();
+    world.intake.open(vec![Named { name, kind: "slow", source }]);
+    let mut large = TcpStream::connect(world.at).await.unwrap();
+    large.write_all(&request("/alerts/slow", &[], &"x".repeat(LARGE_BYTES))).await.unwrap();
+    let small = raw(world.at, &request("/alerts/slow", &[], "{}")).await;
+    assert_eq!(small.status, 200, "{}", small.text);
+    let mut heard = String::new();
+    large.read_to_string(&mut heard).await.unwrap();
+    assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_beside_other_findings_is_counted() {
+    let world = open_world(Rates::default(), &[]).await;
+    let entities = json!([{"entityValue": "AKIA"}, VALUE, 7]);
+    let detail = json!({
+        "service": "RISK", "eventTypeCode": "AWS_RISK_CREDENTIALS_EXPOSED",
+        "affectedEntities": entities,
+    });
+    let body = json!({"id": ID, "source": "aws.health", "detail": detail}).to_string();
+    let message = request("/alerts/aws-health", &[bearer()], &body);
+    for _ in 0..2 {
+        assert_eq!(raw(world.at, &message).await.status, 200);
+    }
+    assert_eq!(world.desk.alerts.lock().unwrap()[0].findings.len(), 1);
+    assert!(counted(&world, "rotord_alert_entries_odd_total{by=\"webhook\"} 2"), "once");
 }
 
 #[tokio::test]

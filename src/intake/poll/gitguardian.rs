@@ -21,8 +21,9 @@ use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::intake::github::api::{client, next_mark, told};
 use crate::intake::poll::book::Cursor;
 use crate::intake::poll::{Page, Poll, Sighting, Told};
-use crate::intake::reading::{Text, label_of, parse};
+use crate::intake::reading::{Each, Text, label_of, parse};
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 use crate::model::material::SecretBytes;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
@@ -149,12 +150,12 @@ fn path(cursor: &Cursor, mark: &Mark) -> String {
 }
 
 /// The page's incidents that are new, and the cursor after it.
-fn turn(cursor: &Cursor, mark: Mark, incidents: &[Incident], after: Option<String>) -> Page {
+fn turn(cursor: &Cursor, mark: Mark, incidents: Each<Incident>, after: Option<String>) -> Page {
     let since = cursor.since;
     let Mark { after: before, newest, mut newest_ids, seen } = mark;
     let mut newest = newest.unwrap_or(since);
     let mut sightings = Vec::new();
-    for incident in incidents {
+    for incident in incidents.iter() {
         let at = incident.triggered_at.or(incident.date).unwrap_or(since);
         if at > newest {
             (newest, newest_ids) = (at, Vec::new());
@@ -169,7 +170,7 @@ fn turn(cursor: &Cursor, mark: Mark, incidents: &[Incident], after: Option<Strin
     }
     // A page that leads to itself, or nowhere, is the last one.
     let next = after.filter(|next| {
-        !incidents.is_empty() && next.len() <= MARK_MAX && Some(next) != before.as_ref()
+        incidents.len() > 0 && next.len() <= MARK_MAX && Some(next) != before.as_ref()
     });
     let more = next.is_some();
     let (since, mark) = if more {
@@ -183,7 +184,8 @@ fn turn(cursor: &Cursor, mark: Mark, incidents: &[Incident], after: Option<Strin
         seen.dedup();
         (since, Mark { seen, ..Mark::default() })
     };
-    Page { sightings, next: Cursor { since, mark: mark.write() }, more }
+    let odd = incidents.odd;
+    Page { sightings, odd, next: Cursor { since, mark: mark.write() }, more }
 }
 
 impl Incident {
@@ -198,8 +200,8 @@ impl Incident {
         let label = self.detector.as_ref().map_or("", |detector| detector.name.as_str());
         Finding {
             clues: digest.map(Clue::Digest).into_iter().collect(),
-            label: label_of(label, None),
-            found_at: FoundAt::new(self.gitguardian_url.as_str(), &[]),
+            label: label_of(label, &Mask::default()),
+            found_at: FoundAt::new(self.gitguardian_url.as_str(), &Mask::default()),
             claim: if public == Some(true) { Claim::Public } else { Claim::Leaked },
         }
     }
@@ -210,10 +212,10 @@ impl Poll for GitGuardianPoll {
     async fn page(&self, cursor: &Cursor) -> Result<Page, DriverError> {
         let mark = Mark::read(cursor);
         let answer = self.ask(Request::new(Method::GET, path(cursor, &mark))).await?;
-        let incidents: Vec<Incident> = self.read(&answer)?;
+        let incidents: Each<Incident> = self.read(&answer)?;
         let links = answer.headers.get(header::LINK).and_then(|value| value.to_str().ok());
         let after = links.and_then(|links| next_mark(links, "cursor"));
-        Ok(turn(cursor, mark, &incidents, after))
+        Ok(turn(cursor, mark, incidents, after))
     }
 
     async fn settle(&self, told: &Told<'_>) -> Result<(), DriverError> {

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::driver::error::DriverError;
 use crate::driver::secret_ref::Secrets;
 use crate::incident::alert::Claim;
+use crate::intake::Odd;
 use crate::intake::github::api::{self, Api, Listed, Place, Repository, Scope, Shown};
 use crate::intake::github::found;
 use crate::intake::poll::book::Cursor;
 use crate::intake::poll::{Page, Poll, Sighting, Told};
+use crate::intake::reading::{Each, mask_of};
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
@@ -82,18 +84,29 @@ impl GitHubPoll {
 
     /// The page's alerts that are new, and the cursor after it.
     fn turn(&self, cursor: &Cursor, mark: Mark, listed: Listed) -> Page {
-        let Listed { alerts, after, etag } = listed;
+        let Listed { alerts: Each { read: alerts, mut odd }, after, etag } = listed;
+        let is_empty = alerts.is_empty() && odd.is_empty();
+        // A list that nothing can be read of is asked for again, until somebody has seen to it.
+        let is_read = is_empty || !alerts.is_empty();
+        let mask = mask_of(alerts.iter().filter_map(|(_, shown)| shown.secret.as_ref()));
         let changed = |shown: &Shown| shown.updated_at.or(shown.created_at).unwrap_or(cursor.since);
         let mut walk = mark.walk.unwrap_or_else(|| {
-            let newest = alerts.iter().map(changed).max().unwrap_or(cursor.since);
+            let newest =
+                alerts.iter().map(|(_, shown)| changed(shown)).max().unwrap_or(cursor.since);
             Walk { after: String::new(), newest: newest.max(cursor.since), newest_ids: Vec::new() }
         });
-        let etag =
-            if walk.after.is_empty() { etag.filter(|etag| is_short(etag)) } else { mark.etag };
-        let reached = alerts.iter().any(|shown| changed(shown) < cursor.since);
+        let etag = if walk.after.is_empty() {
+            etag.filter(|etag| is_short(etag) && is_read)
+        } else {
+            mark.etag
+        };
+        let reached = alerts.iter().any(|(_, shown)| changed(shown) < cursor.since);
         let mut sightings = Vec::new();
-        for shown in alerts.iter().filter(|shown| changed(shown) >= cursor.since) {
-            let Some((repository, place)) = self.place(shown) else { continue };
+        for (at, shown) in alerts.iter().filter(|(_, shown)| changed(shown) >= cursor.since) {
+            let Some((repository, place)) = self.place(shown) else {
+                odd.push(Odd { at: *at, why: "repository.full_name: owner/name".to_owned() });
+                continue;
+            };
             let id = place.to_string();
             if changed(shown) == walk.newest {
                 walk.newest_ids.push(id.clone());
@@ -101,13 +114,14 @@ impl GitHubPoll {
             if changed(shown) == cursor.since && mark.seen.contains(&id) {
                 continue;
             }
-            match found(shown, &repository, Claim::Leaked, None) {
+            match found(shown, &repository, Claim::Leaked, None, &mask) {
                 Some(finding) => sightings.push(Sighting { id, findings: vec![finding] }),
-                None => tracing::warn!(alert = %id, "GitHub lists the alert without its value"),
+                None => odd.push(Odd { at: *at, why: format!("{id} is listed without its value") }),
             }
         }
+        odd.sort_by_key(|odd| odd.at);
         // A page that leads to itself, or nowhere, is the last one.
-        let goes_on = !reached && !alerts.is_empty();
+        let goes_on = !reached && !is_empty;
         let next = after.filter(|mark| goes_on && is_short(mark) && *mark != walk.after);
         let (since, mark) = match next {
             Some(after) => {
@@ -125,7 +139,7 @@ impl GitHubPoll {
             }
         };
         let more = mark.walk.is_some();
-        Page { sightings, next: Cursor { since, mark: mark.write() }, more }
+        Page { sightings, odd, next: Cursor { since, mark: mark.write() }, more }
     }
 }
 
@@ -137,7 +151,12 @@ impl Poll for GitHubPoll {
         let etag = mark.etag.as_deref().filter(|_| after.is_none());
         match self.api.open(&self.scope, after, etag).await? {
             Some(listed) => Ok(self.turn(cursor, mark, listed)),
-            None => Ok(Page { sightings: Vec::new(), next: cursor.clone(), more: false }),
+            None => Ok(Page {
+                sightings: Vec::new(),
+                odd: Vec::new(),
+                next: cursor.clone(),
+                more: false,
+            }),
         }
     }
 

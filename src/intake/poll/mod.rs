@@ -16,6 +16,7 @@ use async_trait::async_trait;
 
 use crate::driver::error::DriverError;
 use crate::incident::alert::Finding;
+use crate::intake::Odd;
 use crate::intake::poll::book::Cursor;
 use crate::model::id::{SecretName, VersionId};
 use crate::model::time::Timestamp;
@@ -24,8 +25,9 @@ use crate::model::time::Timestamp;
 ///
 /// # Contract
 /// - `page` answers what was reported or changed since the cursor's moment and is still open
-///   there, and the cursor for the next page. It changes nothing, and asking again with the same
-///   cursor answers the same and perhaps more. No cursor leads to a page that was read before.
+///   there, what of it cannot be read ([`Page::odd`]), and the cursor for the next page. It changes
+///   nothing, and asking again with the same cursor answers the same and perhaps more. No cursor
+///   leads to a page that was read before.
 /// - `settle` may be repeated, and changes nothing that a person has closed.
 /// - Neither retries by itself, and each ends within its client's time-outs. Texts of errors hold
 ///   no value and nothing of an answer's body.
@@ -48,6 +50,8 @@ pub trait Poll: Send + Sync {
 pub struct Page {
     /// The alerts, any order.
     pub sightings: Vec<Sighting>,
+    /// Entries of the page that cannot be used: they are stepped over, and never hold up a round.
+    pub odd: Vec<Odd>,
     /// Where to go on.
     pub next: Cursor,
     /// Whether there is more to be had at once.

@@ -16,11 +16,13 @@ use crate::engine::snapshot::Snapshot;
 use crate::incident::alert::Alert;
 use crate::intake::poll::book::{Awaited, Book, Shelf};
 use crate::intake::poll::{Page, Poll, Sighting, Told};
+use crate::intake::{ODD_NAMED_MAX, Odd};
 use crate::model::failure::Class;
 use crate::model::id::{SecretName, SourceName, VersionId};
 use crate::model::time::{Span, Timestamp};
 use crate::model::version::Stage;
 use crate::store::StoreError;
+use crate::telemetry::metrics::Metrics;
 
 /// Most pages of one round: five hundred alerts at fifty each; what is left comes in the next
 /// round, a moment later.
@@ -46,14 +48,19 @@ pub trait Surroundings: Send + Sync {
 
     /// Whether a version is revoked by now.
     fn is_revoked(&self, secret: &SecretName, version: VersionId) -> bool;
+
+    /// Counts entries that were stepped over.
+    fn stepped_over(&self, entries: u64);
 }
 
-/// The desk and the snapshot.
+/// The desk, the snapshot and the metrics.
 pub struct Daemon {
     /// Where alerts go.
     pub desk: DeskHandle,
     /// Where versions are looked up.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 #[async_trait]
@@ -71,6 +78,10 @@ impl Surroundings for Daemon {
             // Forgotten because it is gone; a number that was never given is neither.
             None => version < rotation.next_version,
         }
+    }
+
+    fn stepped_over(&self, entries: u64) {
+        self.metrics.alert_entries_odd("poll", entries);
     }
 }
 
@@ -101,6 +112,8 @@ pub struct Rounds {
 pub struct Round {
     /// Alerts that were handed in.
     pub reported: usize,
+    /// Entries that could not be read and were stepped over.
+    pub odd: usize,
     /// Alerts that were closed at the source.
     pub settled: usize,
     /// What ended it early: for people, no value in it.
@@ -151,6 +164,7 @@ impl Rounds {
         for _ in 0..PAGES_MAX {
             let page = self.poll.page(&book.cursor).await?;
             more = page.more;
+            self.step_over(&page.odd, round);
             if self.take(page, now, &mut book, round).await? {
                 revision = self.shelf.save(&book, revision).await?;
             }
@@ -162,6 +176,16 @@ impl Rounds {
             self.shelf.save(&book, revision).await?;
         }
         Ok(more)
+    }
+
+    /// Says what of a page cannot be used.
+    fn step_over(&self, odd: &[Odd], round: &mut Round) {
+        for Odd { at, why } in odd.iter().take(ODD_NAMED_MAX) {
+            tracing::warn!(source = %self.settings.source, entry = at + 1,
+                "an entry of the list cannot be used and is stepped over: {why}");
+        }
+        round.odd += odd.len();
+        self.around.stepped_over(odd.len() as u64);
     }
 
     /// Hands in what a page holds. Answers whether there is anything to write down.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::intake::report::{Report, ReportError, Skipped, Tool, file_and_line, parse};
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 
 #[derive(Deserialize)]
 struct Baseline {
@@ -39,7 +40,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Report, ReportError> {
 }
 
 fn finding(file: &str, at: usize, item: &Item) -> Result<Finding, Skipped> {
-    let found_at = FoundAt::new(&file_and_line(file, item.line_number), &[]);
+    let found_at = FoundAt::new(&file_and_line(file, item.line_number), &Mask::default());
     let Some(digest) = ValueDigest::parse(Form::Sha1, &item.hashed_secret) else {
         let place = format!("finding {} of {file}", at + 1);
         return Err(Skipped { place, found_at, why: "its hashed_secret is no SHA-1" });

@@ -5,8 +5,11 @@
 use serde::Deserialize;
 
 use crate::incident::alert::{Claim, Finding, FoundAt};
-use crate::intake::report::{Raw, Report, ReportError, Skipped, Tool, file_and_line, parse};
+use crate::intake::report::{
+    Raw, Report, ReportError, Skipped, Tool, file_and_line, mask_of, parse,
+};
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 
 /// A scan; a scan of many commits holds a scan for each.
 #[derive(Deserialize)]
@@ -48,34 +51,47 @@ pub(super) fn read(bytes: &[u8]) -> Result<Report, ReportError> {
     let scan: Scan = parse(Tool::Ggshield, bytes)?;
     let mut report = Report::of(Tool::Ggshield);
     let mut waiting = vec![&scan];
+    let mut found = Vec::new();
     // A list and no recursion: how deep scans lie in each other is the report's choice.
     while let Some(scan) = waiting.pop() {
         for entity in &scan.entities_with_incidents {
-            for (at, incident) in entity.incidents.iter().enumerate() {
-                report.take(finding(entity, at, incident));
-            }
+            found.extend(entity.incidents.iter().enumerate().map(|one| (entity, one)));
         }
         waiting.extend(scan.scans.iter().rev());
+    }
+    let mask = mask_of(found.iter().flat_map(|(_, (_, incident))| incident.shown()));
+    for (entity, (at, incident)) in found {
+        report.take(finding(entity, at, incident, &mask));
     }
     Ok(report)
 }
 
-fn finding(entity: &Entity, at: usize, incident: &Incident) -> Result<Finding, Skipped> {
-    let values: Vec<&Raw> = incident.occurrences.iter().filter_map(|o| o.value.as_ref()).collect();
-    let bytes: Vec<_> = values.iter().map(|raw| &raw.0).collect();
+fn finding(
+    entity: &Entity,
+    at: usize,
+    incident: &Incident,
+    mask: &Mask,
+) -> Result<Finding, Skipped> {
     let line = incident.occurrences.iter().find_map(|occurrence| occurrence.line_start);
-    let found_at = FoundAt::new(&file_and_line(&entity.filename, line), &bytes);
-    let shown = values.iter().filter(|raw| raw.unusable().is_none() && !is_censored(raw));
-    let mut clues: Vec<Clue> = shown.flat_map(|raw| Clue::of_value(&raw.0)).collect();
+    let found_at = FoundAt::new(&file_and_line(&entity.filename, line), mask);
+    let mut clues: Vec<Clue> = incident.shown().flat_map(|raw| Clue::of_value(&raw.0)).collect();
     clues.extend(ValueDigest::parse(Form::Ggshield, &incident.ignore_sha).map(Clue::Digest));
     clues.sort();
     clues.dedup();
     if clues.is_empty() {
-        let place = format!("incident {} of {}", at + 1, entity.filename);
+        let place = format!("incident {} of {}", at + 1, mask.cover(&entity.filename));
         let why = "it has neither ignore_sha nor a value: run ggshield with --show-secrets";
         return Err(Skipped { place, found_at, why });
     }
-    Ok(Finding { clues, label: incident.kind.clone(), found_at, claim: Claim::Leaked })
+    Ok(Finding { clues, label: mask.cover(&incident.kind), found_at, claim: Claim::Leaked })
+}
+
+impl Incident {
+    /// The values that are not censored.
+    fn shown(&self) -> impl Iterator<Item = &Raw> {
+        let values = self.occurrences.iter().filter_map(|occurrence| occurrence.value.as_ref());
+        values.filter(|raw| raw.unusable().is_none() && !is_censored(raw))
+    }
 }
 
 /// ggshield puts a run of stars where it hides the middle of a value.

@@ -5,8 +5,11 @@
 use serde::Deserialize;
 
 use crate::incident::alert::{Claim, Finding, FoundAt};
-use crate::intake::report::{Raw, Report, ReportError, Skipped, Tool, file_and_line, parse};
+use crate::intake::report::{
+    Raw, Report, ReportError, Skipped, Tool, file_and_line, mask_of, parse,
+};
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 
 #[derive(Deserialize)]
 struct Document {
@@ -55,18 +58,19 @@ struct Identifier {
 pub(super) fn read(bytes: &[u8]) -> Result<Report, ReportError> {
     let document: Document = parse(Tool::GitLab, bytes)?;
     let mut report = Report::of(Tool::GitLab);
+    let all = document.vulnerabilities.iter();
+    let mask = mask_of(all.filter_map(|item| item.raw_source_code_extract.as_ref()));
     for (at, item) in document.vulnerabilities.iter().enumerate() {
         if item.category.as_deref().is_none_or(|category| category == "secret_detection") {
-            report.take(finding(at, item));
+            report.take(finding(at, item, &mask));
         }
     }
     Ok(report)
 }
 
-fn finding(at: usize, item: &Vulnerability) -> Result<Finding, Skipped> {
+fn finding(at: usize, item: &Vulnerability, mask: &Mask) -> Result<Finding, Skipped> {
     let raw = item.raw_source_code_extract.as_ref();
-    let found_at =
-        FoundAt::new(&place(&item.location), &raw.map(|r| &r.0).into_iter().collect::<Vec<_>>());
+    let found_at = FoundAt::new(&place(&item.location), mask);
     let mut clues = Vec::new();
     if let Some(raw) = raw.filter(|raw| raw.unusable().is_none()) {
         clues.extend(Clue::of_value(&raw.0));
@@ -81,7 +85,7 @@ fn finding(at: usize, item: &Vulnerability) -> Result<Finding, Skipped> {
         return Err(Skipped { place, found_at, why });
     }
     let rule = item.identifiers.first().and_then(|identifier| identifier.value.clone());
-    let label = rule.or_else(|| item.name.clone()).unwrap_or_default();
+    let label = mask.cover(&rule.or_else(|| item.name.clone()).unwrap_or_default());
     Ok(Finding { clues, label, found_at, claim: Claim::Leaked })
 }
 

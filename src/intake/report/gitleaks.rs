@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use crate::incident::alert::Finding;
 use crate::intake::report::{
-    Raw, Report, ReportError, Skipped, Tool, by_value, file_and_line, parse,
+    Raw, Report, ReportError, Skipped, Tool, by_value, file_and_line, mask_of, parse,
 };
+use crate::model::mask::Mask;
 
 /// The columns of the CSV report begin with this one.
 const FIRST_COLUMN: &[u8] = b"RuleID,";
@@ -29,11 +30,17 @@ struct Item {
 /// Reads the JSON report: one list.
 pub(super) fn json(bytes: &[u8]) -> Result<Report, ReportError> {
     let items: Vec<Item> = parse(Tool::Gitleaks, bytes)?;
+    let items = items.into_iter().enumerate();
+    Ok(report(items.map(|(at, item)| (format!("finding {}", at + 1), item)).collect()))
+}
+
+fn report(items: Vec<(String, Item)>) -> Report {
+    let mask = mask_of(items.iter().map(|(_, item)| &item.secret));
     let mut report = Report::of(Tool::Gitleaks);
-    for (at, item) in items.iter().enumerate() {
-        report.take(finding(item, format!("finding {}", at + 1)));
+    for (place, item) in items {
+        report.take(finding(&item, place, &mask));
     }
-    Ok(report)
+    report
 }
 
 /// Whether it begins as the CSV report does.
@@ -43,7 +50,7 @@ pub(super) fn is_csv(bytes: &[u8]) -> bool {
 
 /// Reads the CSV report.
 pub(super) fn csv(bytes: &[u8]) -> Result<Report, ReportError> {
-    let mut report = Report::of(Tool::Gitleaks);
+    let mut items = Vec::new();
     let mut reader = csv::Reader::from_reader(bytes);
     let headers = reader.headers().cloned().unwrap_or_default();
     let mut row = csv::StringRecord::new();
@@ -52,17 +59,17 @@ pub(super) fn csv(bytes: &[u8]) -> Result<Report, ReportError> {
         let what = "this is no row of gitleaks' report";
         let broken = |_| ReportError::Broken { tool: Tool::Gitleaks, line, what };
         if !reader.read_record(&mut row).map_err(broken)? {
-            return Ok(report);
+            return Ok(report(items));
         }
-        let item: Item = row.deserialize(Some(&headers)).map_err(broken)?;
-        report.take(finding(&item, format!("line {line}")));
+        let item = row.deserialize(Some(&headers)).map_err(broken)?;
+        items.push((format!("line {line}"), item));
     }
 }
 
-fn finding(item: &Item, place: String) -> Result<Finding, Skipped> {
+fn finding(item: &Item, place: String, mask: &Mask) -> Result<Finding, Skipped> {
     let mut found_at = file_and_line(&item.file, item.start_line);
     if !item.commit.is_empty() {
         found_at = format!("{found_at} in commit {}", item.commit);
     }
-    by_value(&item.secret, &item.rule, place, &found_at)
+    by_value(&item.secret, &item.rule, place, &found_at, mask)
 }

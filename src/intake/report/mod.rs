@@ -3,7 +3,7 @@
 //! Decides which tool wrote a report and turns what it found into findings without values; must not
 //! know what is done about them. It runs where the file is read, so that values stay there. A
 //! finding that cannot be used (redacted by the tool, without a value) is named and skipped, and
-//! never keeps the others from being read.
+//! never keeps the others from being read. Texts are freed of every value of the whole report.
 
 mod detect_secrets;
 mod ggshield;
@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::model::clue::Clue;
+use crate::model::mask::Mask;
 use crate::model::material::SecretBytes;
 
 /// Largest report in bytes: a scan of a large company's history has below a hundred MiB.
@@ -50,6 +51,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What cannot.
     pub skipped: Vec<Skipped>,
+    /// Lines that were no findings, where a tool writes other lines among them.
+    pub other_lines: usize,
 }
 
 /// A finding that cannot be used.
@@ -104,12 +107,14 @@ pub fn read(text: &SecretBytes) -> Result<Report, ReportError> {
     let bytes = text.expose();
     // Tools on Windows put a byte order mark in front.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
-    match bytes.first() {
+    let report = match bytes.first() {
         None | Some(b'[') => read_list(bytes),
         Some(b'{') => read_object(bytes),
         Some(_) if gitleaks::is_csv(bytes) => gitleaks::csv(bytes),
         Some(_) => Err(ReportError::UnknownFormat),
-    }
+    };
+    // Whatever stands before the first finding, TruffleHog's lines are told by themselves.
+    report.or_else(|error| trufflehog::lines(bytes).ok_or(error))
 }
 
 /// A list is gitleaks', or the empty one that says that nothing was found.
@@ -130,8 +135,6 @@ struct Outline {
     scans: Option<de::IgnoredAny>,
     total_incidents: Option<de::IgnoredAny>,
     vulnerabilities: Option<de::IgnoredAny>,
-    #[serde(rename = "DetectorName")]
-    detector_name: Option<de::IgnoredAny>,
 }
 
 fn read_object(bytes: &[u8]) -> Result<Report, ReportError> {
@@ -139,7 +142,6 @@ fn read_object(bytes: &[u8]) -> Result<Report, ReportError> {
     let Some(Ok(outline)) = first.next() else { return Err(ReportError::UnknownFormat) };
     match outline {
         Outline { runs: Some(_), .. } => sarif::read(bytes),
-        Outline { detector_name: Some(_), .. } => trufflehog::lines(bytes),
         Outline { plugins_used: Some(_), results: Some(_), .. } => detect_secrets::read(bytes),
         Outline { entities_with_incidents: Some(_), .. }
         | Outline { scans: Some(_), .. }
@@ -151,11 +153,11 @@ fn read_object(bytes: &[u8]) -> Result<Report, ReportError> {
 
 /// Reads one document of a tool.
 fn parse<'de, T: Deserialize<'de>>(tool: Tool, bytes: &'de [u8]) -> Result<T, ReportError> {
-    serde_json::from_slice(bytes).map_err(|error| broken(tool, &error, 0))
+    serde_json::from_slice(bytes).map_err(|error| broken(tool, &error))
 }
 
 /// The place of a mistake, without serde's text: that quotes what it read.
-fn broken(tool: Tool, error: &serde_json::Error, lines_before: usize) -> ReportError {
+fn broken(tool: Tool, error: &serde_json::Error) -> ReportError {
     use serde_json::error::Category;
 
     let what = match error.classify() {
@@ -163,7 +165,7 @@ fn broken(tool: Tool, error: &serde_json::Error, lines_before: usize) -> ReportE
         Category::Eof => "the report ends in the middle",
         Category::Syntax | Category::Io => "this is no JSON",
     };
-    ReportError::Broken { tool, line: lines_before + error.line().max(1), what }
+    ReportError::Broken { tool, line: error.line().max(1), what }
 }
 
 /// A value in a report.
@@ -189,18 +191,24 @@ impl Raw {
     }
 }
 
+/// A mask for all values of a report.
+fn mask_of<'a>(values: impl IntoIterator<Item = &'a Raw>) -> Mask {
+    Mask::of(values.into_iter().filter(|raw| raw.unusable().is_none()).map(|raw| &raw.0))
+}
+
 /// A finding by its value, or why it is none.
 fn by_value(
     raw: &Raw,
     label: &str,
     place: impl fmt::Display,
     found_at: &str,
+    mask: &Mask,
 ) -> Result<Finding, Skipped> {
-    let found_at = FoundAt::new(found_at, &[&raw.0]);
+    let found_at = FoundAt::new(found_at, mask);
     if let Some(why) = raw.unusable() {
         return Err(Skipped { place: place.to_string(), found_at, why });
     }
-    let (clues, label) = (Clue::of_value(&raw.0), label.to_owned());
+    let (clues, label) = (Clue::of_value(&raw.0), mask.cover(label));
     Ok(Finding { clues, label, found_at, claim: Claim::Leaked })
 }
 

@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use crate::incident::alert::{Claim, Finding, FoundAt};
 use crate::intake::report::{
-    Raw, Report, ReportError, Skipped, Tool, by_value, file_and_line, parse,
+    Raw, Report, ReportError, Skipped, Tool, by_value, file_and_line, mask_of, parse,
 };
 use crate::model::clue::{Clue, Form, ValueDigest};
+use crate::model::mask::Mask;
 
 /// The names under which the tools put their fingerprints.
 const TRUFFLEHOG: &str = "trufflehogFingerprint/v1";
@@ -90,11 +91,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Report, ReportError> {
     // Until the driver is known, mistakes are named as gitleaks': the commonest writer of SARIF.
     let document: Document = parse(Tool::Gitleaks, bytes)?;
     let mut report = Report::default();
+    let items = document.runs.iter().flat_map(|run| run.results.iter().flatten());
+    let mask = mask_of(items.filter_map(Item::snippet));
     for run in &document.runs {
         let tool = tool(&run.tool.driver.name).ok_or(ReportError::UnknownTool)?;
         report.tool = Some(tool);
         for (at, item) in run.results.iter().flatten().enumerate() {
-            report.take(finding(tool, at, item));
+            report.take(finding(tool, at, item, &mask));
         }
     }
     Ok(report)
@@ -105,20 +108,29 @@ fn tool(driver: &str) -> Option<Tool> {
     known.into_iter().find(|tool| driver.eq_ignore_ascii_case(&tool.to_string()))
 }
 
-fn finding(tool: Tool, at: usize, item: &Item) -> Result<Finding, Skipped> {
+impl Item {
+    fn physical(&self) -> Option<&Physical> {
+        self.locations.first().map(|location| &location.physical_location)
+    }
+
+    fn snippet(&self) -> Option<&Raw> {
+        self.physical()?.region.snippet.as_ref()?.text.as_ref()
+    }
+}
+
+fn finding(tool: Tool, at: usize, item: &Item, mask: &Mask) -> Result<Finding, Skipped> {
     let place = format!("result {}", at + 1);
-    let physical = item.locations.first().map(|location| &location.physical_location);
+    let physical = item.physical();
     let uri = physical.map(|physical| physical.artifact_location.uri.as_str()).unwrap_or_default();
-    let region = physical.map(|physical| &physical.region);
-    let line = region.and_then(|region| region.start_line);
+    let line = physical.and_then(|physical| physical.region.start_line);
     let found_at = file_and_line(uri, line);
-    let snippet = region.and_then(|region| region.snippet.as_ref()?.text.as_ref());
     let missing =
-        |why| Skipped { place: place.clone(), found_at: FoundAt::new(&found_at, &[]), why };
+        |why| Skipped { place: place.clone(), found_at: FoundAt::new(&found_at, mask), why };
     let clue = match tool {
         Tool::Gitleaks => {
-            let raw = snippet.ok_or_else(|| missing("it has no snippet: use gitleaks' JSON"))?;
-            return by_value(raw, &item.rule_id, place, &found_at);
+            let raw = item.snippet();
+            let raw = raw.ok_or_else(|| missing("it has no snippet: use gitleaks' JSON"))?;
+            return by_value(raw, &item.rule_id, place, &found_at, mask);
         }
         Tool::TruffleHog => {
             let digest = fingerprint(item, TRUFFLEHOG).and_then(|text| {
@@ -135,7 +147,7 @@ fn finding(tool: Tool, at: usize, item: &Item) -> Result<Finding, Skipped> {
             Clue::Digest(digest.ok_or_else(|| missing("it has no ggshield fingerprint"))?)
         }
     };
-    let (label, found_at) = (item.rule_id.clone(), FoundAt::new(&found_at, &[]));
+    let (label, found_at) = (mask.cover(&item.rule_id), FoundAt::new(&found_at, mask));
     Ok(Finding { clues: vec![clue], label, found_at, claim: Claim::Leaked })
 }
 

@@ -94,6 +94,96 @@ fn trufflehog_lines_with_parts_and_log_lines_between() {
     assert!(finding.clues.contains(&id));
 }
 
+/// Both outputs of the program in one file: the banner, its log in either form, and the findings.
+#[test]
+fn trufflehog_lines_are_read_whatever_stands_before_and_among_them() {
+    let finding = format!(r#"{{"DetectorName":"A","Raw":"{VALUE}"}}"#);
+    for before in [
+        "\u{1f437} TruffleHog. Unearth your secrets.",
+        "{\"level\":\"info-0\",\"logger\":\"trufflehog\",\"msg\":\"running source\"}",
+        "{\"level\":\"error\",\"msg\":\"no logger\"}",
+        "[INFO] docker pull",
+        "RuleID is no column here",
+        "{ no JSON",
+    ] {
+        let report = read(&text(format!("{before}\n{finding}\r\n{before}\n\n"))).unwrap();
+        assert_eq!((report.findings.len(), report.other_lines), (1, 2), "{before}");
+        assert_eq!((report.tool, report.skipped.len()), (Some(Tool::TruffleHog), 0));
+        assert!(report.findings[0].clues.contains(&plain()));
+    }
+}
+
+#[test]
+fn trufflehog_lines_that_are_broken_are_named_and_no_log_alone_is_refused() {
+    let whole = format!(r#"{{"DetectorName":"A","Raw":"{VALUE}"}}"#);
+    let cut = &whole[..whole.len() - 4];
+    let report = format!("{{\"DetectorName\":1,\"Raw\":\"{VALUE}\"}}\n{whole}\n{cut}");
+    let report = read(&text(report)).unwrap();
+    assert!(!format!("{report:?}").contains(&VALUE[..10]));
+    let places: Vec<&str> = report.skipped.iter().map(|skipped| skipped.place.as_str()).collect();
+    assert_eq!((places, report.findings.len()), (vec!["line 1", "line 3"], 1));
+    for own in [
+        "{\"level\":\"info-0\",\"logger\":\"trufflehog\",\"msg\":\"finished scanning\"}",
+        "2026-11-22T03:12:00Z\tinfo-0\ttrufflehog\tfinished scanning\t{}",
+        "\u{1f437} TruffleHog. Unearth your secrets. \u{1f437}",
+    ] {
+        let report = read(&text(own)).unwrap();
+        assert_eq!((report.findings.len(), report.other_lines), (0, 1), "{own}");
+    }
+    for other in ["{\"level\":\"info\",\"msg\":\"x\"}", "trufflehog", "DetectorName"] {
+        assert_eq!(read(&text(other)).unwrap_err(), ReportError::UnknownFormat, "{other}");
+    }
+}
+
+#[test]
+fn no_value_of_a_report_stands_in_a_text_of_it() {
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, VALUE);
+    let url = VALUE.replace('_', "%5f");
+    let places = [format!("a/{VALUE}.env"), format!("{encoded}/b"), format!("c?k={url}")];
+    let gitleaks = |(secret, place): (&str, &String)| {
+        format!(r#"{{"RuleID":"r-{VALUE}","Secret":"{secret}","File":"{place}"}}"#)
+    };
+    let secrets = ["REDACTED", "another-value", VALUE];
+    let all: Vec<String> = secrets.into_iter().zip(&places).map(gitleaks).collect();
+    let lines = places.iter().zip(secrets).map(|(place, secret)| {
+        let metadata = format!(r#"{{"Data":{{"Git":{{"file":"{place}"}}}}}}"#);
+        format!(r#"{{"DetectorName":"d {VALUE}","Raw":"{secret}","SourceMetadata":{metadata}}}"#)
+    });
+    let incidents = places.iter().zip(["rk_l********", "other-value", VALUE]);
+    let incidents = incidents.map(|(place, secret)| {
+        let incident = format!(r#"{{"type":"t {url}","occurrences":[{{"match":"{secret}"}}]}}"#);
+        format!(r#"{{"filename":"{place}","incidents":[{incident}]}}"#)
+    });
+    let vulnerabilities = places.iter().zip(["", "other-value", VALUE]).map(|(place, secret)| {
+        let location = format!(r#""location":{{"file":"{place}"}}"#);
+        format!(r#"{{"name":"{VALUE}","raw_source_code_extract":"{secret}",{location}}}"#)
+    });
+    let results = places.iter().zip(["REDACTED", "other-value", VALUE]).map(|(place, secret)| {
+        let region = format!(r#""region":{{"snippet":{{"text":"{secret}"}}}}"#);
+        let physical = format!(r#"{{"artifactLocation":{{"uri":"{place}"}},{region}}}"#);
+        format!(r#"{{"ruleId":"{VALUE}","locations":[{{"physicalLocation":{physical}}}]}}"#)
+    });
+    let joined = |all: Vec<String>| all.join(",");
+    for report in [
+        format!("[{}]", joined(all)),
+        lines.collect::<Vec<_>>().join("\n"),
+        format!(r#"{{"entities_with_incidents":[{}]}}"#, joined(incidents.collect())),
+        format!(r#"{{"vulnerabilities":[{}]}}"#, joined(vulnerabilities.collect())),
+        format!(
+            r#"{{"runs":[{{"tool":{{"driver":{{"name":"gitleaks"}}}},"results":[{}]}}]}}"#,
+            joined(results.collect())
+        ),
+    ] {
+        let report = read(&text(report)).unwrap();
+        assert_eq!((report.findings.len(), report.skipped.len()), (2, 1));
+        let said = format!("{report:?}");
+        for form in [VALUE, &VALUE[..20], &encoded[2..], &url] {
+            assert!(!said.contains(form), "{form} in {said}");
+        }
+        assert!(said.contains("[secret]/b") && said.contains("a/[secret].env"), "{said}");
+    }
+}
+
 #[test]
 fn trufflehog_sarif_has_a_fingerprint_of_the_place() {
     let digest = sha256(&format!("Stripe:a.env:0:{}", sha256(VALUE)));
@@ -221,11 +311,6 @@ fn what_is_no_report_is_refused_and_not_quoted() {
         ),
         (format!("[{{\"RuleID\":\"r\",\"Secret\":{VALUE}}}]"), 1, "this is no JSON"),
         ("[{\"RuleID\":\n\n7}]".to_owned(), 3, "a member is missing or of the wrong type"),
-        (
-            format!("{{\"DetectorName\":\"A\",\"Raw\":\"{VALUE}\"}}\n{{\"DetectorName\":1}}"),
-            2,
-            "a member is missing or of the wrong type",
-        ),
     ] {
         match read(&text(broken)).unwrap_err() {
             ReportError::Broken { line: at, what: said, .. } => {

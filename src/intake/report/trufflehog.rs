@@ -1,15 +1,19 @@
 //! TruffleHog: JSON Lines, one finding a line. Source: trufflehog's `JSONPrinter`, version 3.
 //!
 //! `Raw` may be an identifier and not the secret (of an AWS key it is the key's id), so the parts
-//! and `RawV2` are tried too: any one that fits is enough.
+//! and `RawV2` are tried too: any one that fits is enough. Where both outputs of the program went
+//! into one file, its banner and its log stand among the findings.
 
 use std::collections::BTreeMap;
 
+use memchr::memmem::find;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::incident::alert::{Claim, Finding, FoundAt};
-use crate::intake::report::{Raw, Report, ReportError, Skipped, Tool, broken, file_and_line};
+use crate::intake::report::{Raw, Report, Skipped, Tool, file_and_line, mask_of};
 use crate::model::clue::Clue;
+use crate::model::mask::Mask;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -45,45 +49,81 @@ struct Place {
     image: Option<String>,
 }
 
-/// Reads the lines. What is no finding (log lines have no detector) is passed over.
-pub(super) fn lines(bytes: &[u8]) -> Result<Report, ReportError> {
+/// What a line of JSON is: a finding has a detector, a line of the log a logger.
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(rename = "DetectorName")]
+    detector: Option<IgnoredAny>,
+    logger: Option<String>,
+}
+
+/// What the name of a detector stands behind, in a line that is cut off or broken.
+const DETECTOR: &[u8] = b"\"DetectorName\"";
+
+/// What the tool's own lines are told by: the name of its logger, in JSON and in plain text, and
+/// its banner.
+const LOGGER: &str = "trufflehog";
+const PLAIN: [&[u8]; 2] = [b"\ttrufflehog\t", b"TruffleHog. Unearth your secrets."];
+
+/// Reads the lines, if any is a finding or the tool's own. What is no finding is passed over and
+/// counted; a finding that cannot be read is skipped and named.
+pub(super) fn lines(bytes: &[u8]) -> Option<Report> {
     let mut report = Report::of(Tool::TruffleHog);
+    let (mut items, mut is_ours) = (Vec::new(), false);
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() || is_log_line(line) {
+        let line = line.trim_ascii();
+        if line.is_empty() {
             continue;
         }
-        let item: Item =
-            serde_json::from_slice(line).map_err(|e| broken(Tool::TruffleHog, &e, at))?;
-        report.take(finding(&item, at + 1));
+        let outline = line.starts_with(b"{").then(|| serde_json::from_slice::<Outline>(line));
+        let (is_finding, is_own) = match outline {
+            Some(Ok(outline)) => {
+                let logger = outline.logger.unwrap_or_default();
+                (outline.detector.is_some(), logger.starts_with(LOGGER))
+            }
+            Some(Err(_)) => (find(line, DETECTOR).is_some(), false),
+            None => (false, PLAIN.iter().any(|own| find(line, own).is_some())),
+        };
+        is_ours |= is_finding || is_own;
+        if !is_finding {
+            report.other_lines += 1;
+            continue;
+        }
+        match serde_json::from_slice::<Item>(line) {
+            Ok(item) => items.push((at + 1, item)),
+            Err(_) => report.skipped.push(Skipped {
+                place: format!("line {}", at + 1),
+                found_at: None,
+                why: "it is broken, or a member is missing or of the wrong type",
+            }),
+        }
     }
-    Ok(report)
+    let mask = mask_of(items.iter().flat_map(|(_, item)| item.values()));
+    for (line, item) in &items {
+        report.take(finding(item, *line, &mask));
+    }
+    is_ours.then_some(report)
 }
 
-fn is_log_line(line: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Log {
-        level: Option<serde::de::IgnoredAny>,
-        #[serde(rename = "DetectorName")]
-        detector: Option<serde::de::IgnoredAny>,
+impl Item {
+    fn values(&self) -> impl Iterator<Item = &Raw> {
+        let parts = self.secret_parts.iter().flatten().map(|(_, part)| part);
+        parts.chain(&self.raw_v2).chain(&self.raw)
     }
-    serde_json::from_slice::<Log>(line)
-        .is_ok_and(|log| log.level.is_some() && log.detector.is_none())
 }
 
-fn finding(item: &Item, line: usize) -> Result<Finding, Skipped> {
-    let parts = item.secret_parts.iter().flatten().map(|(_, part)| part);
-    let values: Vec<&Raw> = parts.chain(&item.raw_v2).chain(&item.raw).collect();
-    let bytes: Vec<_> = values.iter().map(|raw| &raw.0).collect();
-    let found_at = FoundAt::new(&place(item), &bytes);
-    let usable: Vec<&&Raw> = values.iter().filter(|raw| raw.unusable().is_none()).collect();
-    if usable.is_empty() {
-        let why = values.first().and_then(|raw| raw.unusable()).unwrap_or("it has no value");
+fn finding(item: &Item, line: usize, mask: &Mask) -> Result<Finding, Skipped> {
+    let found_at = FoundAt::new(&place(item), mask);
+    let usable = item.values().filter(|raw| raw.unusable().is_none());
+    let mut clues: Vec<Clue> = usable.flat_map(|raw| Clue::of_value(&raw.0)).collect();
+    if clues.is_empty() {
+        let why = item.values().next().and_then(Raw::unusable).unwrap_or("it has no value");
         return Err(Skipped { place: format!("line {line}"), found_at, why });
     }
-    let mut clues: Vec<Clue> = usable.iter().flat_map(|raw| Clue::of_value(&raw.0)).collect();
     clues.sort();
     clues.dedup();
-    Ok(Finding { clues, label: item.detector_name.clone(), found_at, claim: Claim::Leaked })
+    let label = mask.cover(&item.detector_name);
+    Ok(Finding { clues, label, found_at, claim: Claim::Leaked })
 }
 
 fn place(item: &Item) -> String {

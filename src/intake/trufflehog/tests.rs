@@ -44,10 +44,20 @@ async fn the_match_and_its_groups_are_clues_to_one_value() {
     let found = asked(&plain).findings(&source(false)).await;
     assert_eq!(found.len(), 2);
     assert!(found[1].clues.contains(&digest(VALUE)));
-    assert_eq!(found[1].claim, Claim::Withdrawn, "looked up, and nothing more");
+    assert_eq!(found[1].claim, Claim::Asked, "looked up, and nothing more");
     let escaped = "a\"b\\c\u{e9}0123456789";
     let found = asked(&json!({"d": {"r": [escaped]}})).findings(&source(true)).await;
     assert!(found[0].clues.contains(&digest(escaped)));
+}
+
+#[tokio::test]
+async fn an_odd_expression_keeps_no_other_from_being_looked_up() {
+    let body = json!({VALUE: {"a": 7, "key": VALUE}, "other": {"key": [null]}});
+    let Ok(Received::Alert(message)) = asked(&body).of(&source(true)).await else { panic!() };
+    let [found] = message.findings.as_slice() else { panic!("{:?}", message.findings) };
+    assert!(found.clues.contains(&digest(VALUE)));
+    assert_eq!(found.label, "[secret]");
+    assert_eq!(message.odd.iter().map(|odd| odd.at).collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]
@@ -60,7 +70,7 @@ fn what_is_live_is_said_before_what_is_rotated() {
         incident: None,
         rotation: None,
     };
-    let message = Message { id: String::new(), key: None, findings: Vec::new() };
+    let message = Message { id: String::new(), key: None, findings: Vec::new(), odd: Vec::new() };
     let answer = |verdicts: &[&[Stage]]| {
         let verdicts: Vec<Verdict> = verdicts
             .iter()
@@ -101,6 +111,7 @@ async fn what_is_no_question_is_said_without_its_content() {
         json!({"rotord": VALUE}),
         json!({"rotord": {"key": 7}}),
         json!({"rotord": {"key": [VALUE, 7]}}),
+        json!({"rotord": {"key": 7, "id": null}}),
         json!({"rotord": {"key": {"a": VALUE}}}),
         json!({"rotord": {"key": vec![VALUE; VALUES_MAX + 1]}}),
     ] {

@@ -68,6 +68,14 @@ async fn the_place_in_our_vault_is_the_clue_whichever_shape_it_has() {
         assert_eq!(found.label, "aws_access_key");
         assert_eq!(found.found_at.as_ref().unwrap().as_str(), "https://github.com/o/r");
     }
+    let mut spoilt = managers.clone();
+    spoilt["hashicorp_vault"].as_array_mut().unwrap().insert(0, 7.into());
+    for shape in [spoilt.clone(), json!([7, spoilt])] {
+        let asked = signed(&event(&shape));
+        let Ok(Received::Alert(message)) = asked.of(&source()).await else { panic!("{shape}") };
+        assert_eq!(message.findings[0].clues, [place("admin/kv/mysecret", Some(1))]);
+        assert!(!message.odd.is_empty());
+    }
     let mut renamed = event(&managers);
     let members = renamed.as_object_mut().unwrap();
     let kind = members.remove("event_type").unwrap();

@@ -28,6 +28,7 @@ use rotord::model::clue::{Clue, Form, ValueDigest};
 use rotord::model::id::{
     Epoch, IncidentId, InstanceId, KeyId, SecretName, SourceName, TargetName, VersionId,
 };
+use rotord::model::mask::Mask;
 use rotord::model::material::SecretBytes;
 use rotord::model::policy::{Kind, OnLeak, Policy};
 use rotord::model::reason::Reason;
@@ -229,7 +230,7 @@ pub(super) fn alert(clue: Clue, place: &str) -> Alert {
         findings: vec![Finding {
             clues: vec![clue],
             label: "acme_token".to_owned(),
-            found_at: FoundAt::new(place, &[]),
+            found_at: FoundAt::new(place, &Mask::default()),
             claim: Claim::Leaked,
         }],
     }

@@ -166,8 +166,8 @@ async fn what_cannot_be_read_is_named_by_its_place() {
         (body(json!([{}])), format!("findings[0]: {one}")),
         (body(json!([{"sha1": "00"}])), "findings[0]: sha1: 40 hexadecimal digits".to_owned()),
         (
-            body(json!([{"value": CANARY}, {"value": CANARY, "key_id": "a"}])),
-            format!("findings[1]: {one}"),
+            body(json!([{"value": CANARY, "key_id": "a"}, {"value": 7}])),
+            format!("findings[0]: {one}"),
         ),
         (body(json!([7])), format!("findings[0]: line 1, column 1: {fit}")),
         (body(json!([{ "key_id": "" }])), "findings[0]: key_id: 1 to 300 characters".to_owned()),
@@ -178,6 +178,52 @@ async fn what_cannot_be_read_is_named_by_its_place() {
         let Rejected::Malformed(text) = rejected else { panic!("{rejected:?} for {body}") };
         assert_eq!(text, told);
     }
+}
+
+#[tokio::test]
+async fn a_finding_that_cannot_be_read_keeps_no_other_from_being_taken() {
+    let source = source(true);
+    let body = body(json!([
+        { "value": [CANARY] }, { "value": CANARY }, 7, { "sha1": "00" }, { "key_id": "AKIA" },
+        { "value": CANARY, "sha1": "00" },
+    ]));
+    let message = signed(&body, KEY, 0).alert(&source).await;
+    assert_eq!(message.findings.len(), 2);
+    let odd: Vec<usize> = message.odd.iter().map(|odd| odd.at).collect();
+    assert_eq!(odd, [0, 2, 3, 5]);
+    let reply = source.answer(&message, &[verdict(Action::Rotate), Verdict::default()]);
+    let told = &reply.body.as_ref().unwrap()["findings"];
+    assert_eq!(told.as_array().unwrap().len(), 6, "one for each, in their order");
+    assert_eq!(told[1]["versions"][0]["secret"], "billing-key");
+    assert_eq!(told[3], json!({ "error": "sha1: 40 hexadecimal digits" }));
+    assert_eq!(told[4], json!({ "versions": [] }));
+    let one = "exactly one of value, sha256, sha1, key_id, vault_path";
+    assert_eq!(told[5], json!({ "error": one }));
+    assert_silent(&said(&message, &[reply]));
+}
+
+#[tokio::test]
+async fn the_value_of_one_finding_is_in_no_text_of_another() {
+    let source = source(false);
+    let url: String = CANARY.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, CANARY);
+    let quoted = Value::from(CANARY).to_string();
+    let texts = [CANARY, &url, &encoded, &quoted];
+    let mut findings = vec![json!({ "value": quoted, "found_at": "a" })];
+    findings.extend(texts.map(|text| {
+        let (label, found_at) = (format!("at {text}"), format!("b/{text}:1"));
+        json!({ "key_id": "AKIA", "label": label, "found_at": found_at })
+    }));
+    let message = signed(&body(Value::Array(findings)), KEY, 0).alert(&source).await;
+    for finding in &message.findings[1..4] {
+        assert_eq!((finding.label.as_str(), place(finding)), ("at [secret]", "b/[secret]:1"));
+    }
+    let said = said(&message, &[]);
+    assert!(!said.contains(&encoded[4..]) && !said.contains(&url[9..]), "{said}");
+    assert_silent(&said);
+    let held = json!({"id": format!("x-{url}"), "findings": [{"value": CANARY}]}).to_string();
+    let rejected = signed(&held, KEY, 0).refused(&source).await;
+    assert_eq!(rejected, Rejected::Malformed("id: it holds a value".to_owned()));
 }
 
 #[tokio::test]

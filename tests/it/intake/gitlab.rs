@@ -68,6 +68,7 @@ async fn values_are_taken_in_and_answered_without_a_word() {
     ]);
     let message = revoke(body.to_string()).alert(&source).await;
     assert_eq!(message.findings.len(), 2);
+    assert_eq!(message.odd.iter().map(|odd| odd.at).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(message.key, None, "GitLab names no call; what it brings about is done once");
     let first = &message.findings[0];
     assert_eq!(first.clues[0], digest_of(CANARY));

@@ -157,8 +157,8 @@ fn digest_of(value: &str) -> Clue {
 
 /// Everything that a source says of a message, in every way it can say it.
 fn said(message: &Message, replies: &[Reply]) -> String {
-    let Message { id, key, findings } = message;
-    format!("{id:?} {key:?} {findings:?} {replies:?}")
+    let Message { id, key, findings, odd } = message;
+    format!("{id:?} {key:?} {findings:?} {odd:?} {replies:?}")
 }
 
 fn place(finding: &Finding) -> &str {

@@ -1,6 +1,7 @@
 //! Asking GitHub for what its webhooks lost, round after round.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use rotord::model::id::{SecretName, SourceName, VersionId};
 use rotord::model::reason::Reason;
 use rotord::model::time::{Span, Timestamp};
 use rotord::model::version::Stage;
+use rotord::telemetry::metrics::Metrics;
 use rotord::vault::KvPath;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -35,6 +37,7 @@ struct Around {
     alerts: Mutex<Vec<Alert>>,
     ours: Mutex<Vec<Clue>>,
     revoked: Mutex<BTreeSet<VersionId>>,
+    stepped_over: AtomicU64,
     away: Mutex<bool>,
 }
 
@@ -75,6 +78,10 @@ impl Surroundings for Around {
     fn is_revoked(&self, secret: &SecretName, version: VersionId) -> bool {
         assert_eq!(secret.as_str(), "billing-key");
         self.revoked.lock().unwrap().contains(&version)
+    }
+
+    fn stepped_over(&self, entries: u64) {
+        self.stepped_over.fetch_add(entries, Ordering::Relaxed);
     }
 }
 
@@ -227,6 +234,53 @@ async fn what_the_desk_cannot_take_comes_again() {
 }
 
 #[tokio::test]
+async fn an_odd_entry_is_told_and_the_rest_of_the_list_is_read() {
+    let log = Log::listen();
+    let mut hidden = alert(8, -10, "x");
+    hidden["secret"] = Value::Null;
+    let mut nowhere = alert(7, -10, "x");
+    nowhere["repository"] = json!({ "full_name": "../admin" });
+    let odd = [
+        json!({ "number": CANARY, "updated_at": at(-9) }),
+        json!([CANARY]),
+        hidden,
+        nowhere,
+        json!({ "number": 6, "updated_at": CANARY, "secret": [CANARY] }),
+    ];
+    let bench = Bench::new(move |call| match call.place.contains("after=") {
+        false => page(&[&odd[..], &[alert(5, -20, CANARY)]].concat(), Some("p2"), "v1"),
+        true => page(&[json!(7), alert(4, -30, "d"), alert(3, -3_601, "e")], None, "v2"),
+    })
+    .await;
+    let mut rounds = bench.rounds("octo-org");
+    let round = rounds.round(at(0)).await;
+    assert_eq!(round, Round { reported: 2, odd: 6, ..quiet(EVERY) });
+    assert_eq!(bench.around.take(), ["octo-org/hello#5", "octo-org/hello#4"]);
+    assert_eq!(bench.around.stepped_over.load(Ordering::Relaxed), 6);
+    let said = log.text();
+    for told in ["source=code-host entry=1\n", "octo-org/hello#8 is listed without its value"] {
+        assert!(said.contains(told), "{told} in {said}");
+    }
+    assert_silent(&format!("{said} {round:?}"));
+    bench.fake.take();
+    let round = rounds.round(at(300)).await;
+    assert_eq!((round.reported, round.trouble), (0, None), "the cursor went on");
+    let none = bench.fake.take();
+    assert_eq!(none[0].if_none_match.as_deref(), Some("\"v1\""), "most of the list was read");
+}
+
+#[tokio::test]
+async fn a_list_of_odd_entries_only_is_asked_for_again() {
+    let bench = Bench::new(|_| page(&[json!(7), json!(CANARY)], None, "v1")).await;
+    let mut rounds = bench.rounds("octo-org");
+    for now in [0, 300] {
+        let round = rounds.round(at(now)).await;
+        assert_eq!(round, Round { odd: 2, ..quiet(EVERY) });
+    }
+    assert!(bench.fake.take().iter().all(|call| call.if_none_match.is_none()));
+}
+
+#[tokio::test]
 async fn failures_are_told_and_make_it_wait_longer() {
     let bench = Bench::new(|_| Told::status(500)).await;
     let mut rounds = bench.rounds("octo-org");
@@ -369,7 +423,10 @@ fn a_version_is_revoked_if_the_record_says_so_or_has_forgotten_it() {
     view.rotation = Some(Arc::new(rotation));
     let (desk, _reports) = DeskHandle::new();
     let (_told, snapshots) = watch::channel(Arc::new(picture::with(view, Span::ZERO)));
-    let daemon = Daemon { desk, snapshots };
+    let metrics = Metrics::new("0", Timestamp(0));
+    let daemon = Daemon { desk, snapshots, metrics: metrics.clone() };
+    daemon.stepped_over(3);
+    assert!(metrics.encode().contains("rotord_alert_entries_odd_total{by=\"poll\"} 3"));
     let billing = SecretName::new("billing-webhook").unwrap();
     let revoked = |version| daemon.is_revoked(&billing, VersionId(version));
     assert!(revoked(6), "a tombstone");

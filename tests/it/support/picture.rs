@@ -16,6 +16,7 @@ use rotord::model::fingerprint::Fingerprint;
 use rotord::model::id::{
     Epoch, Generation, IncidentId, InstanceId, KeyId, RotationId, TargetName, VersionId,
 };
+use rotord::model::mask::Mask;
 use rotord::model::policy::{Hold, Kind, Lane, Policy};
 use rotord::model::reason::Reason;
 use rotord::model::target::{Evidence, Level, Observation, Role, TargetTerms, Wanted};
@@ -371,7 +372,7 @@ fn incident(id: &str, secret: &str, action: Action, at: Timestamp) -> Incident {
             source: "github".parse().unwrap(),
             id: "acme/shop#17".into(),
             label: "acme_token".into(),
-            found_at: FoundAt::new("https://git.example/acme/shop/.env#L3", &[]),
+            found_at: FoundAt::new("https://git.example/acme/shop/.env#L3", &Mask::default()),
             claim: Claim::Leaked,
             proved: action == Action::Rotate,
             at,
