@@ -22,12 +22,15 @@ mod leading;
 mod people;
 mod run;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::engine::desk::run::{Desk, Parts, Recognise};
@@ -50,6 +53,13 @@ pub const DESK_QUEUE_LEN: usize = 256;
 /// How long an alert waits for a place in that queue: a burst is over by then, and sources give us
 /// ten seconds in all.
 pub const DESK_QUEUE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Findings that the desk judges in one go: some milliseconds.
+pub const PORTION_LEN: usize = 200;
+
+/// Portions of one alert that are handed in at once: while what the first led to is written, the
+/// next ones are judged.
+const PORTIONS_AT_ONCE: usize = 4;
 
 /// Wishes of people that may wait at once.
 const ASKS_LEN: usize = 16;
@@ -208,12 +218,29 @@ impl DeskHandle {
         (DeskHandle { reports, asks, picture, told }, ends)
     }
 
-    /// Hands an alert in and waits for what became of it.
+    /// Hands an alert in and waits for what became of it. A large one is handed in by portions,
+    /// so that another one that comes meanwhile is judged between them.
     ///
     /// # Errors
     /// [`Refusal`] of kind `Unavailable` if it is not known to be durable, or the desk is busy: the
     /// source should send again, which is harmless in any case.
-    pub async fn report(&self, actor: Actor, alert: Alert) -> Result<Vec<Verdict>, Refusal> {
+    pub async fn report(&self, actor: Actor, mut alert: Alert) -> Result<Vec<Verdict>, Refusal> {
+        let mut left = std::mem::take(&mut alert.findings);
+        let mut portions = Vec::new();
+        loop {
+            let later = left.split_off(left.len().min(PORTION_LEN));
+            portions.push(Alert { findings: left, ..alert.clone() });
+            left = later;
+            if left.is_empty() {
+                break;
+            }
+        }
+        let portions = stream::iter(portions).map(|portion| self.hand_in(actor.clone(), portion));
+        let verdicts: Vec<Vec<Verdict>> = portions.buffered(PORTIONS_AT_ONCE).try_collect().await?;
+        Ok(verdicts.into_iter().flatten().collect())
+    }
+
+    async fn hand_in(&self, actor: Actor, alert: Alert) -> Result<Vec<Verdict>, Refusal> {
         let (reply, answer) = oneshot::channel();
         let place = tokio::time::timeout(DESK_QUEUE_WITHIN, self.reports.reserve()).await;
         let place = place.map_err(|_| away(Reason::Busy))?.map_err(|_| away(Reason::NoLease))?;
