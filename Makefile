@@ -3,6 +3,7 @@
 #   make demo      rotations in front of your eyes, on a real OpenBao with live traffic
 #   make test      everything CI checks
 #   make sim       SEEDS=n seeds of the simulated world, others at each run
+#   make fuzz      SECONDS=60 of libFuzzer at each reader of bytes from outside; ONLY=record for one
 #   make matrix    every fault at every request of a rotation, a million signed requests; half an hour
 #                  ONLY=part-of-a-name RUNS=3 BINARY=target/ci/rotord
 #   make bench     what rotord costs, and how fast it is: ONLY=alerts,scan for some of it, QUICK=1
@@ -16,7 +17,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := test
-.PHONY: demo matrix test sim proof bench check install release tools postgres lint deny
+.PHONY: demo matrix test sim fuzz proof bench check install release tools postgres lint deny
 
 BEGIN := $(shell date +%s)
 CARGO ?= cargo
@@ -91,6 +92,30 @@ sim:
 	echo "sim: first=$$first seeds=$(SEEDS)"
 	ROTORD_SIM=$$first..$$((first + $(SEEDS))) $(CARGO) test $(PROFILE) --test it -- \
 		--exact sim::the_promises_hold_for_every_seed --nocapture
+
+# On stable Rust: coverage alone, for there is no memory to be unsafe with. What it finds stays below
+# target/; an input worth keeping goes into tests/fuzz/corpus by hand, where the tests read it.
+SECONDS ?= 60
+FUZZ := --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none
+fuzz:
+	$(CARGO) fuzz --version >/dev/null 2>&1 ||
+		{ echo "cargo-fuzz is missing: cargo install --locked cargo-fuzz"; exit 1; }
+	$(CARGO) fuzz build $(FUZZ)
+	targets=0 crashes=0
+	: >target/make-fuzz.log
+	for entry in $(or $(ONLY),$(sort $(notdir $(wildcard tests/fuzz/corpus/*)))); do
+		found=target/fuzz/corpus/$$entry log=target/fuzz/$$entry.log crash=0
+		mkdir -p "$$found"
+		$(CARGO) fuzz run $(FUZZ) "$$entry" "$$found" "tests/fuzz/corpus/$$entry" -- -timeout=5 \
+			-max_total_time=$(SECONDS) -max_len=65536 -print_final_stats=1 >"$$log" 2>&1 || crash=1
+		[ $$crash = 0 ] || tail -n 40 "$$log"
+		runs=$$(awk '/number_of_executed_units/ { print $$2 }' "$$log")
+		echo "fuzz: of=$$entry seconds=$(SECONDS) executions=$${runs:-0} crashes=$$crash" |
+			tee -a target/make-fuzz.log
+		targets=$$((targets + 1)) crashes=$$((crashes + crash))
+	done
+	echo "fuzz: targets=$$targets seconds=$$(($$(date +%s) - $(BEGIN))) crashes=$$crashes"
+	[ $$crashes = 0 ]
 
 check: lint deny
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps --document-private-items

@@ -31,3 +31,6 @@ pub mod config;
 pub mod daemon;
 
 pub mod cli;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

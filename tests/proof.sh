@@ -1,10 +1,11 @@
 #!/bin/bash
 # Writes docs/proof.md from what the commands have printed: `make test` into target/make-test.log,
-# `make matrix` into target/matrix.json. It makes no figure of its own: what was not run says so.
+# `make matrix` into target/matrix.json, `make fuzz` into target/make-fuzz.log. It makes no figure of its own: what was not run says so.
 set -euo pipefail
 
 log=target/make-test.log
 matrix=target/matrix.json
+fuzz=target/make-fuzz.log
 page=docs/proof.md
 
 # What follows `key=` in the line of the log that begins with `sim:` and has the other word.
@@ -37,12 +38,17 @@ planted() {
 		sed -E 's/^sim: planted=([A-Za-z]+) seeds=([0-9]+) by="([^:"]*).*/| `\1` | \2 | \3 |/'
 }
 
+fuzzed() {
+	[ -e "$fuzz" ] || { echo "| not run | | | |"; return; }
+	sed -nE 's/^fuzz: of=(.*) seconds=(.*) executions=(.*) crashes=(.*)/| `\1` | \2 | \3 | \4 |/p' "$fuzz"
+}
+
 [ -e "$log" ] || { echo "$log is not there: make test"; exit 1; }
 commit=$(git rev-parse --short HEAD)
 cat >"$page" <<PAGE
 # What was tried, and what held
 
-Written by \`make proof\` from what \`make test\` and \`make matrix\` have printed, at or before commit $commit. What is promised
+Written by \`make proof\` from what \`make test\`, \`make fuzz\` and \`make matrix\` have printed, at or before commit $commit. What is promised
 stands in ARCHITECTURE.md; each promise is a file in \`tests/it/sim/checkers/\`.
 
 ## The simulated world
@@ -77,6 +83,17 @@ still be carried out in any later state, and its last write may come in between.
 | Two commands | $(states two-commands) | the same |
 | Two replicas: a takeover, a crash and a lost answer | $(states replicas) | the same |
 | Two replicas: the same, while a leak is contained | $(states replicas-in-a-leak) | the same |
+
+## Bytes from outside
+
+libFuzzer at every reader of what others write: documents in Vault, answers of Vault, issuers and services, alerts, reports, and
+the texts of people. Each entry asserts more than that nothing panics: what is read can be written and read again, no error
+repeats a secret, no reply is believed without the right proof, a schedule's next run comes after. What is in \`tests/fuzz/corpus/\`
+is read again by \`make test\`. Command: \`make fuzz SECONDS=60\`.
+
+| Entry | Seconds | Executions | Crashes |
+| --- | --- | --- | --- |
+$(fuzzed)
 
 ## Rules broken on purpose
 
@@ -113,6 +130,5 @@ rotord and reads only the others' logs. Command: \`make matrix\`.
 
 - Material whose write is held up for more than a minute stays in Vault, under a number that nothing uses, until rotord starts again.
 - An issuer that ends the old key with the new one must not act on a request an hour late: nobody could rotate such a key.
-- Nothing is fuzzed yet.
 PAGE
 echo "proof: page=$page"

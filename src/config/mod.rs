@@ -12,6 +12,8 @@ mod check;
 pub mod daemon;
 pub mod diff;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod issuer;
 pub mod locate;
 pub mod notify;

@@ -7,6 +7,8 @@
 //! [`Alert`]: crate::incident::alert::Alert
 
 pub mod aws_health;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod generic;
 pub mod gitguardian;
 pub mod github;
@@ -21,7 +23,8 @@ mod reading;
 pub mod registry;
 pub mod report;
 mod signed;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "tests use the rest of it"))]
 mod trial;
 pub mod trufflehog;
 pub mod vault_radar;

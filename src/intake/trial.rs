@@ -40,7 +40,8 @@ impl Kv for Echo {
             return Err(VaultError::Unavailable { what: "away".to_owned() });
         }
         let content = serde_json::json!({ "key": at.path });
-        Ok(Some(Read { document: Document::encode(&content).unwrap(), version: 1 }))
+        let document = Document::encode(&content).expect("it is JSON");
+        Ok(Some(Read { document, version: 1 }))
     }
 
     async fn read_version(&self, _: &KvPath, _: u64) -> Result<Option<Read>, VaultError> {
@@ -87,7 +88,8 @@ impl Asked {
     }
 
     pub(super) fn with(mut self, name: &str, value: &str) -> Asked {
-        self.headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let name: HeaderName = name.parse().expect("the name of a header");
+        self.headers.append(name, value.parse().expect("the text of a header"));
         self
     }
 

@@ -120,6 +120,10 @@ name!(
     KeyName
 );
 
+/// Highest number of this kind that is believed when it is read: nobody gets there by counting, and
+/// the numbers after it are still to be given out.
+pub const NUMBER_MAX: u64 = u64::MAX / 2;
+
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $prefix:literal) => {
         $(#[$doc])*

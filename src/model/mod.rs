@@ -11,6 +11,8 @@ pub mod capability;
 pub mod clue;
 pub mod failure;
 pub mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod id;
 pub mod marks;
 pub mod mask;

@@ -34,6 +34,20 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer that nobody gave.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn made(status: u16, headers: HeaderMap, body: &[u8]) -> Option<Answer> {
+        let status = StatusCode::from_u16(status).ok()?;
+        let body = SecretBytes::new(body.to_vec());
+        Some(Answer {
+            status,
+            headers,
+            body,
+            place: "https://made.example".to_owned(),
+            safe: false,
+        })
+    }
+
     /// The answer if it is a 2xx; otherwise what a status means where nothing better is known.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ pub mod budget;
 pub mod cadence;
 pub mod crontab;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod outlook;
 mod rules;
 pub mod schedule;

@@ -230,7 +230,10 @@ fn place(id: &IncidentId) -> String {
     format!("incident/{id}")
 }
 
-fn encode(at: &impl std::fmt::Display, incident: &Incident) -> Result<Document, StoreError> {
+pub(super) fn encode(
+    at: &impl std::fmt::Display,
+    incident: &Incident,
+) -> Result<Document, StoreError> {
     let refused = |what: String| VaultError::Refused { path: at.to_string(), what };
     let document = folded::encode(incident).map_err(|error| refused(error.to_string()))?;
     match document.expose().len() {
@@ -242,7 +245,11 @@ fn encode(at: &impl std::fmt::Display, incident: &Incident) -> Result<Document, 
     }
 }
 
-fn decode(at: &KvPath, id: &IncidentId, document: &Document) -> Result<Incident, StoreError> {
+pub(super) fn decode(
+    at: &KvPath,
+    id: &IncidentId,
+    document: &Document,
+) -> Result<Incident, StoreError> {
     let inside = folded::unfold(document);
     let document = inside.as_ref().unwrap_or(document);
     let shape: Shape = document.decode().map_err(|error| StoreError::unreadable(at, error))?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::id::{Epoch, InstanceId, WriteId};
+use crate::model::id::{Epoch, InstanceId, NUMBER_MAX, WriteId};
 use crate::model::time::{Clock, Entropy, Span, Steady, Timestamp};
 use crate::store::StoreError;
 use crate::vault::document::Document;
@@ -136,16 +136,16 @@ enum Written {
 }
 
 /// The document at `<mount>/lease`.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LeaseDocument {
+pub(super) struct LeaseDocument {
     schema: u32,
     /// None: released.
     holder: Option<InstanceId>,
     /// For people, like the moment below.
     #[serde(default)]
     host: Option<String>,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// For people; nobody's clock is compared with it.
     taken_at: Timestamp,
     ttl: Span,
@@ -153,6 +153,21 @@ struct LeaseDocument {
     /// crashes and comes back cannot know for how long it was away.
     settled: bool,
     write_id: WriteId,
+}
+
+impl LeaseDocument {
+    /// Reads what lies at a place.
+    pub(super) fn decode(at: &KvPath, document: &Document) -> Result<LeaseDocument, StoreError> {
+        let found: LeaseDocument =
+            document.decode().map_err(|error| StoreError::unreadable(at, error))?;
+        if found.schema > SCHEMA {
+            return Err(StoreError::unreadable(at, "a newer rotord wrote it"));
+        }
+        if found.epoch.0 > NUMBER_MAX {
+            return Err(StoreError::unreadable(at, "no rotord counted up to its epoch"));
+        }
+        Ok(found)
+    }
 }
 
 impl Lease {
@@ -294,7 +309,9 @@ impl Lease {
     /// Looks at the document and takes the lease if nobody else has it.
     async fn watch(&mut self) -> Result<Standing, StoreError> {
         let (version, found) = match self.kv.read(&self.at).await {
-            Ok(Some(read)) => (read.version, Some(self.decode(&read.document)?)),
+            Ok(Some(read)) => {
+                (read.version, Some(LeaseDocument::decode(&self.at, &read.document)?))
+            }
             // Its metadata was deleted: a holder's next renewal fails, until then it may act.
             Ok(None) => return self.take(0, false).await,
             // Its content is gone and its holder does not know: it has the time it would have had.
@@ -377,7 +394,7 @@ impl Lease {
             Ok(None) | Err(VaultError::Deleted { .. }) => return Ok(Written::Theirs),
             Err(_) => return Err(lost.into()),
         };
-        match self.decode(&read.document) {
+        match LeaseDocument::decode(&self.at, &read.document) {
             Ok(found) if found.write_id == *mine => Ok(Written::Mine(read.version)),
             _ if read.version == held.version => Err(lost.into()),
             Ok(found) if found.holder.as_ref() == Some(&self.me) && found.epoch == held.epoch => {
@@ -408,15 +425,6 @@ impl Lease {
         let document =
             Document::encode(&content).map_err(|error| StoreError::unreadable(&self.at, error))?;
         Ok((write_id, document))
-    }
-
-    fn decode(&self, document: &Document) -> Result<LeaseDocument, StoreError> {
-        let found: LeaseDocument =
-            document.decode().map_err(|error| StoreError::unreadable(&self.at, error))?;
-        if found.schema > SCHEMA {
-            return Err(StoreError::unreadable(&self.at, "a newer rotord wrote it"));
-        }
-        Ok(found)
     }
 
     fn after_sent(&self, sent: Steady) -> Steady {

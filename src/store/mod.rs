@@ -4,6 +4,8 @@
 
 pub mod audit;
 pub mod folded;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod incident;
 pub mod instance;
 pub mod kv;

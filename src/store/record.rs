@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::model::id::{Epoch, RotationId, SecretName, TargetName, VersionId, WriteId};
+use crate::model::id::{Epoch, NUMBER_MAX, RotationId, SecretName, TargetName, VersionId, WriteId};
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
 use crate::rotation::phase::{Outcome, Phase};
@@ -167,6 +167,9 @@ pub enum RecordFault {
         /// The version.
         version: VersionId,
     },
+    /// A number that nobody counted up to: there would be none after it.
+    #[error("no rotord counted up to its {0}")]
+    Uncounted(&'static str),
     /// It is not the successor of the record that was known: something went back, or it was
     /// deleted and made anew.
     #[error("it does not follow the one known before: {0}")]
@@ -262,6 +265,14 @@ impl Record {
         }
         if self.fingerprint_key.is_empty() {
             return Err(RecordFault::Unmarked("fingerprint key"));
+        }
+        let (next, generation) = (self.rotation.next_version, self.rotation.generation);
+        for (what, number) in
+            [("epoch", self.epoch.0), ("next version", next.0), ("generation", generation.0)]
+        {
+            if number > NUMBER_MAX {
+                return Err(RecordFault::Uncounted(what));
+            }
         }
         at_most("rotations in its history", self.history.len(), HISTORY_MAX)?;
         check_recognition(&self.recognition, self.rotation.next_version)?;

@@ -70,10 +70,7 @@ impl Kv for Vault {
         }
         let order = Order::List { at };
         match self.ask(&order).await? {
-            Settled::Done(answer) => {
-                let envelope: Envelope<Names> = decode(&order, &answer)?;
-                Ok(envelope.data.keys)
-            }
+            Settled::Done(answer) => names(&order, &answer),
             Settled::Absent => Ok(Vec::new()),
         }
     }
@@ -86,11 +83,7 @@ impl Kv for Vault {
                 // By the server's clock, which its `Date` gives in whole seconds, rounded down.
                 let date = answer.date.map(|date| date + Span(999));
                 let now = date.unwrap_or_else(|| self.clock().now());
-                let envelope: Envelope<History> = decode(&order, &answer)?;
-                envelope.data.metadata(now).map(Some).ok_or_else(|| VaultError::BadAnswer {
-                    path: order.place(),
-                    what: "a moment that is not one".to_owned(),
-                })
+                history(&order, &answer, now).map(Some)
             }
             Settled::Absent => Ok(None),
         }
@@ -167,7 +160,7 @@ impl History {
     }
 }
 
-fn content(order: &Order<'_>, answer: &Answer) -> Result<Read, VaultError> {
+pub(super) fn content(order: &Order<'_>, answer: &Answer) -> Result<Read, VaultError> {
     let envelope: Envelope<Content<'_>> = decode(order, answer)?;
     let version = envelope.data.metadata.version;
     let Some(data) = envelope.data.data else {
@@ -177,11 +170,28 @@ fn content(order: &Order<'_>, answer: &Answer) -> Result<Read, VaultError> {
 }
 
 /// The version that a write made. An answer without one leaves the write in doubt.
-fn written(order: &Order<'_>, answer: &Answer) -> Result<u64, VaultError> {
+pub(super) fn written(order: &Order<'_>, answer: &Answer) -> Result<u64, VaultError> {
     let envelope: Result<Envelope<Written>, Malformed> = answer.decode();
     envelope.map(|envelope| envelope.data.version).map_err(|_| VaultError::Ambiguous {
         path: order.place(),
         what: format!("{} without a version; is the mount KV version 2?", answer.status),
+    })
+}
+
+pub(super) fn names(order: &Order<'_>, answer: &Answer) -> Result<Vec<String>, VaultError> {
+    let envelope: Envelope<Names> = decode(order, answer)?;
+    Ok(envelope.data.keys)
+}
+
+pub(super) fn history(
+    order: &Order<'_>,
+    answer: &Answer,
+    now: Timestamp,
+) -> Result<Metadata, VaultError> {
+    let envelope: Envelope<History> = decode(order, answer)?;
+    envelope.data.metadata(now).ok_or_else(|| VaultError::BadAnswer {
+        path: order.place(),
+        what: "a moment that is not one".to_owned(),
     })
 }
 

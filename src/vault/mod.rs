@@ -10,6 +10,8 @@ pub mod client;
 mod consistency;
 pub mod document;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod kv;
 mod order;
 pub mod settings;

@@ -4,6 +4,9 @@ pub mod generated;
 pub mod http;
 pub mod manual;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use http::fuzz;
+
 use std::fmt;
 
 use async_trait::async_trait;

@@ -6,6 +6,9 @@ pub mod http;
 pub mod vault_kv;
 mod wiped;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use http::fuzz;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

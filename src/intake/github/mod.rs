@@ -19,6 +19,7 @@ use crate::intake::keyring::Keyring;
 use crate::intake::reading::{Text, finding, header, id_of, mask_of, parse};
 use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source};
 use crate::model::mask::Mask;
+use crate::model::material::SecretBytes;
 use crate::signing::hub;
 
 /// Names the event.
@@ -86,22 +87,16 @@ impl GitHub {
     }
 
     async fn read(&self, delivery: &Delivery<'_>, located: bool) -> Result<Received, Rejected> {
-        let event: Event = parse(delivery.body)?;
-        let claim = match (located, meaning(&event)) {
-            (true, _) => Claim::Leaked,
-            (false, Meaning::Report(claim)) => claim,
-            (false, Meaning::Nothing(event)) => return Ok(nothing(event)),
+        let About { repository, place, claim, at } = match about(delivery.body, located)? {
+            Ok(about) => about,
+            Err(event) => return Ok(nothing(event)),
         };
-        let repository = Repository::new(event.repository.full_name.as_str())
-            .ok_or_else(|| Rejected::Malformed("repository.full_name: owner/name".to_owned()))?;
-        let place = Place::new(repository.clone(), event.alert.number);
         let shown = self.api.alert(&place).await.map_err(|error| {
             tracing::warn!(alert = %place, "the value of an alert cannot be fetched: {error}");
             Rejected::Unavailable
         })?;
-        let at = event.location.as_ref().map(|location| &location.details);
         let mask = mask_of(&shown.secret);
-        let Some(finding) = found(&shown, &repository, claim, at, &mask) else {
+        let Some(finding) = found(&shown, &repository, claim, at.as_ref(), &mask) else {
             tracing::warn!(alert = %place, "GitHub shows the alert without its value: check the \
                 rights of the token");
             return Err(Rejected::Unavailable);
@@ -142,6 +137,33 @@ impl Source for GitHub {
     fn trusted(&self) -> bool {
         self.trusted
     }
+}
+
+/// The alert that an event is about.
+pub(in crate::intake) struct About {
+    repository: Repository,
+    place: Place,
+    claim: Claim,
+    at: Option<Details>,
+}
+
+/// Reads an event, which is `located` if it tells of a place. Within, the word for one that means
+/// nothing here.
+pub(in crate::intake) fn about(
+    body: &SecretBytes,
+    located: bool,
+) -> Result<Result<About, &'static str>, Rejected> {
+    let event: Event = parse(body)?;
+    let claim = match (located, meaning(&event)) {
+        (true, _) => Claim::Leaked,
+        (false, Meaning::Report(claim)) => claim,
+        (false, Meaning::Nothing(event)) => return Ok(Err(event)),
+    };
+    let repository = Repository::new(event.repository.full_name.as_str())
+        .ok_or_else(|| Rejected::Malformed("repository.full_name: owner/name".to_owned()))?;
+    let place = Place::new(repository.clone(), event.alert.number);
+    let at = event.location.map(|location| location.details);
+    Ok(Ok(About { repository, place, claim, at }))
 }
 
 /// What an event asks for.

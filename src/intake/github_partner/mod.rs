@@ -22,9 +22,10 @@ use crate::incident::alert::{Claim, Finding};
 use crate::intake::github::api::client;
 use crate::intake::github_partner::keys::Keys;
 use crate::intake::reading::{Each, Raw, Text, bounded, finding, header, mask_of, parse};
-use crate::intake::{Delivery, Message, Received, Rejected, Reply, Source};
+use crate::intake::{Delivery, Message, Odd, Received, Rejected, Reply, Source};
 use crate::model::clue::{Clue, Form};
 use crate::model::mask::Mask;
+use crate::model::material::SecretBytes;
 use crate::model::time::Span;
 
 pub use crate::intake::github_partner::keys::{FLOOR, KEEP};
@@ -128,16 +129,10 @@ impl Source for GitHubPartner {
             return Err(Rejected::NoSuchEndpoint);
         }
         let signature = self.authenticate(delivery).await?;
-        let records: Each<Record> = parse(delivery.body)?;
-        bounded(records.len())?;
-        if records.read.is_empty() && !records.odd.is_empty() {
-            return Err(Rejected::Malformed("no record has a token".to_owned()));
-        }
-        let mask = mask_of(records.iter().map(|record| &record.token));
-        let findings = records.iter().map(|record| record.finding(&mask)).collect();
+        let (findings, odd) = read(delivery.body)?;
         // Nothing names a delivery; its signature is never made twice.
         let id = hex::encode(&digest(&SHA256, signature.as_bytes()).as_ref()[..8]);
-        Ok(Received::Alert(Message { key: Some(id.clone()), id, findings, odd: records.odd }))
+        Ok(Received::Alert(Message { key: Some(id.clone()), id, findings, odd }))
     }
 
     fn answer(&self, message: &Message, verdicts: &[Verdict]) -> Reply {
@@ -152,6 +147,17 @@ impl Source for GitHubPartner {
     fn trusted(&self) -> bool {
         self.trusted
     }
+}
+
+/// What is found in a message, and what of it cannot be read.
+pub(in crate::intake) fn read(body: &SecretBytes) -> Result<(Vec<Finding>, Vec<Odd>), Rejected> {
+    let records: Each<Record> = parse(body)?;
+    bounded(records.len())?;
+    if records.read.is_empty() && !records.odd.is_empty() {
+        return Err(Rejected::Malformed("no record has a token".to_owned()));
+    }
+    let mask = mask_of(records.iter().map(|record| &record.token));
+    Ok((records.iter().map(|record| record.finding(&mask)).collect(), records.odd))
 }
 
 impl Record {

@@ -11,7 +11,7 @@ use crate::net::NetError;
 use crate::net::answer::Answer;
 
 /// Longest id of a key that is believed: ids stand in records, URLs and status.
-const KEY_ID_LEN_MAX: usize = 512;
+pub(super) const KEY_ID_LEN_MAX: usize = 512;
 
 /// What an answer's body has to be like.
 #[derive(Clone, Debug)]

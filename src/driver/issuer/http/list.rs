@@ -120,7 +120,7 @@ fn bad_next(error: PagingError, place: &str) -> DriverError {
     }
 }
 
-fn listed(
+pub(super) fn listed(
     key_id: KeyId,
     facts: &Facts,
     answer: &Value,

@@ -81,7 +81,7 @@ impl HttpIssuer {
         Ok((id, read.value.as_ref().and_then(|value| value.secret(json))))
     }
 
-    fn material(
+    pub(super) fn material(
         &self,
         mint: &Mint,
         value: Option<SecretBytes>,
@@ -107,7 +107,7 @@ impl HttpIssuer {
 }
 
 /// What the answer to a mint says, if it is not the wished one.
-fn judge_mint(mint: &Mint, answer: &Answer, place: &str) -> Result<(), DriverError> {
+pub(super) fn judge_mint(mint: &Mint, answer: &Answer, place: &str) -> Result<(), DriverError> {
     if any(&mint.full, answer) {
         return Err(DriverError::refused(
             Reason::IssuerFull,

@@ -15,6 +15,8 @@ mod answer;
 mod check;
 mod compile;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod list;
 mod mint;
 mod page;

@@ -4,6 +4,8 @@
 //! itself is evidence of the fourth level; one that says it is somebody else's, or behind, is an
 //! error however friendly its status.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod reply;
 mod wire;
 

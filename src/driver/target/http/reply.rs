@@ -90,6 +90,10 @@ impl Expected<'_> {
             let text = format!("{} answered without a usable reply: {what}", self.place);
             DriverError::refused(Reason::BadAnswer, text)
         };
+        // A list would be read as the reply's members in their order.
+        if !body.expose().trim_ascii_start().starts_with(b"{") {
+            return Err(bad("it is no object in JSON"));
+        }
         let reply: Reply = serde_json::from_slice(body.expose())
             .map_err(|error| bad(&format!("line {} column {}", error.line(), error.column())))?;
         let plain = |text: &str| {
