@@ -14,7 +14,7 @@ use crate::api::params::{NoBody, Nothing, Params};
 use crate::api::{Api, Shared, wire};
 use crate::engine::command::Actor;
 use crate::engine::desk::{Judged, Verdict};
-use crate::engine::scan::{FOUND_MAX, Match, Scan, ScanError};
+use crate::engine::scan::{FOUND_MAX, Match, Scan};
 use crate::http::body;
 use crate::http::peer::Peer;
 use crate::incident::alert::{Alert, Claim, Finding, FoundAt};
@@ -70,6 +70,9 @@ pub(super) async fn report(
     let sent: wire::alerts::Alert = read(body).await?;
     let findings = findings(&sent.findings)?;
     if how.dry_run {
+        if let Some(why) = api.handle.snapshots.borrow().health.cannot_tell() {
+            return Err(ApiError::cannot_tell(why));
+        }
         return Ok(Json(recognised(&api, &findings)));
     }
     let alert = alert(&api, how.source.as_deref(), &sent.id, findings)?;
@@ -81,7 +84,7 @@ pub(super) async fn begin(
     Params(Nothing {}): Params<Nothing>,
     _: NoBody,
 ) -> Result<Json<wire::alerts::Begun>, ApiError> {
-    let (scan, begun) = api.scanner.begin().await.map_err(scan_error)?;
+    let (scan, begun) = api.scanner.begin().await.map_err(|error| ApiError::scan(&error))?;
     let unread = begun.unread.iter().map(|(name, version)| format!("{name} {version}")).collect();
     Ok(Json(wire::alerts::Begun {
         scan,
@@ -98,7 +101,7 @@ pub(super) async fn piece(
     Params(Seen { seen }): Params<Seen>,
     body: Body,
 ) -> Result<Json<wire::alerts::Piece>, ApiError> {
-    let scan = api.scanner.get(scan).map_err(scan_error)?;
+    let scan = api.scanner.get(scan).map_err(|error| ApiError::scan(&error))?;
     let mut text = scan.texts.take();
     body::read_into(&mut text, body, PIECE_BYTES_MAX).await.map_err(ApiError::body)?;
     let looked = tokio::task::spawn_blocking(move || {
@@ -121,7 +124,7 @@ pub(super) async fn report_scan(
     Params(Nothing {}): Params<Nothing>,
     body: Body,
 ) -> Result<Json<wire::alerts::Verdicts>, ApiError> {
-    let scan = api.scanner.get(scan).map_err(scan_error)?;
+    let scan = api.scanner.get(scan).map_err(|error| ApiError::scan(&error))?;
     let sent: wire::alerts::Sightings = read(body).await?;
     at_most(sent.sightings.len())?;
     let mut findings = Vec::with_capacity(sent.sightings.len());
@@ -292,11 +295,4 @@ fn stage(api: &Api, name: &SecretName, version: VersionId) -> Stage {
 
 fn line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LABEL_LEN_MAX).collect()
-}
-
-fn scan_error(error: ScanError) -> ApiError {
-    match error {
-        ScanError::Starting => ApiError::starting(),
-        error => ApiError::scan(&error),
-    }
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::api::{REPLY_WITHIN, wire};
 use crate::engine::command::{Refusal, RefusalKind};
 use crate::engine::scan::ScanError;
+use crate::engine::snapshot::CannotTell;
 use crate::http::body::BodyError;
 use crate::model::id::{IncidentId, SecretName};
 use crate::model::reason::Reason;
@@ -106,6 +107,15 @@ impl ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, STARTING, text)
     }
 
+    /// A question about what is ours, before that is known.
+    pub(super) fn cannot_tell(why: CannotTell) -> ApiError {
+        let code = Reason::NoLease.code();
+        match why {
+            CannotTell::Loading => ApiError::starting(),
+            why => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, why.to_string()),
+        }
+    }
+
     /// A command before the records are read, and what keeps them from being read.
     pub(super) fn not_started(reason: Reason) -> ApiError {
         let text = format!(
@@ -176,7 +186,7 @@ impl ApiError {
         let (status, code) = match error {
             ScanError::TooMany => (StatusCode::TOO_MANY_REQUESTS, BUSY),
             ScanError::Over => (StatusCode::NOT_FOUND, NO_SUCH_SCAN),
-            ScanError::Starting => (StatusCode::SERVICE_UNAVAILABLE, STARTING),
+            ScanError::CannotTell(why) => return ApiError::cannot_tell(*why),
             ScanError::Store(error) => {
                 (StatusCode::SERVICE_UNAVAILABLE, error.failure().reason.code())
             }

@@ -42,6 +42,7 @@ fn healthy() -> Health {
         destructive_from: None,
         trouble: None,
         loaded: true,
+        unread: 0,
         breaker_open: false,
     }
 }

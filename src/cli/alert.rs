@@ -97,7 +97,12 @@ impl Alert {
         } else {
             writeln!(out, "{}", total.say(self.dry_run))?;
         }
-        Ok(if self.fail_on_match && total.ours > 0 { Exit::Found } else { Exit::Ok })
+        Ok(match total {
+            Total { ours: 1.., .. } if self.fail_on_match => Exit::Found,
+            // Nothing is known of what could not be read: that is no all-clear.
+            Total { skipped: 1.., .. } => Exit::Failed,
+            _ => Exit::Ok,
+        })
     }
 
     async fn hand_in(

@@ -77,6 +77,7 @@ pub(super) fn nothing_yet(clock: &Arc<dyn Clock>, instance: &InstanceId) -> Arc<
         destructive_from: None,
         trouble: Some((Reason::VaultUnreachable, at)),
         loaded: false,
+        unread: 0,
         breaker_open: false,
     };
     Arc::new(Snapshot { at, health, limits: Limits::default(), secrets: Arc::default() })

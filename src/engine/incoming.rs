@@ -85,6 +85,7 @@ impl Engine {
                 entry.durable = Some(stored.clone());
             }
             entry.last_seen = Some(stored);
+            entry.unread &= !durable || entry.doubted;
             self.ledger.count(&name);
             if durable {
                 self.recognise(&name);

@@ -77,6 +77,8 @@ pub(super) struct Entry {
     pub(super) turn: Turn,
     /// The lane in which a rotation is to be opened that is not in the record yet.
     pub(super) starting: Option<Lane>,
+    /// It was not read since others may have written: what is recognised by it may be old.
+    pub(super) unread: bool,
     /// Others may have written while a walk was under way, which does not know of it.
     pub(super) doubted: bool,
     /// The config changed while a walk was under way, which does not know of it.
@@ -109,6 +111,7 @@ pub(super) struct Ledger {
 impl Entry {
     pub(super) fn new(managed: Option<Arc<Managed>>, standing: Standing) -> Entry {
         Entry {
+            unread: matches!(standing, Standing::Unknown { .. }),
             managed,
             standing,
             last_seen: None,
@@ -169,6 +172,7 @@ impl Entry {
             Standing::Unknown { .. } => self.reloads.saturating_add(1),
             _ => 0,
         };
+        self.unread &= matches!(standing, Standing::Unknown { .. });
         if let Standing::Known { stored, .. } = &standing {
             self.last_seen = Some(stored.clone());
             self.durable = Some(stored.clone());
@@ -182,6 +186,7 @@ impl Entry {
 
     /// What memory says of it does not count any more: it is to be read again.
     pub(super) fn doubt(&mut self) {
+        self.unread = true;
         let text = "another replica may have changed it since it was read".to_owned();
         self.standing = Standing::Unknown { reason: Reason::NoLease, text };
     }
@@ -297,11 +302,21 @@ impl Ledger {
                 continue;
             };
             match entry.turn {
-                Turn::Walking { .. } => entry.doubted = true,
+                Turn::Walking { .. } => {
+                    entry.unread = true;
+                    entry.doubted = true;
+                }
                 Turn::Idle | Turn::Queued { .. } => entry.doubt(),
             }
             self.wake_at(&name, Some(now));
         }
+    }
+
+    /// Managed secrets that are not read yet since others may have written. One that cannot be
+    /// read for long is a person's affair and keeps nobody else waiting.
+    pub(super) fn unread(&self) -> usize {
+        let unread = |entry: &&Entry| entry.unread && entry.managed.is_some() && !entry.is_stuck();
+        self.entries.values().filter(unread).count()
     }
 
     /// Has every secret looked at again, whatever it waits for.

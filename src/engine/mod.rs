@@ -218,6 +218,7 @@ impl Engine {
                 destructive_from: None,
                 trouble: None,
                 loaded: false,
+                unread: 0,
                 breaker_open: false,
             },
             changed: BTreeSet::new(),
@@ -237,8 +238,7 @@ impl Engine {
 
     /// The picture before anything was read: what readers get until the loop turns.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        let at = self.world.clock.now();
-        let secrets = Arc::clone(&self.views);
+        let (at, secrets) = (self.world.clock.now(), Arc::clone(&self.views));
         let (health, limits) = (self.health.clone(), self.plan_limits());
         Arc::new(Snapshot { at, health, limits, secrets })
     }
@@ -482,6 +482,7 @@ impl Engine {
                 return;
             }
             self.published = steady;
+            self.health.unread = self.ledger.unread();
             let limits = self.plan_limits();
             let views = Arc::make_mut(&mut self.views);
             for name in std::mem::take(&mut self.changed) {

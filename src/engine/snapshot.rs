@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use thiserror::Error;
+
 use crate::engine::opening;
 use crate::model::id::{Epoch, InstanceId, SecretName};
 use crate::model::policy::Kind;
@@ -54,8 +56,30 @@ pub struct Health {
     pub trouble: Option<(Reason, Timestamp)>,
     /// All records were loaded once.
     pub loaded: bool,
+    /// Secrets whose records were not read since others may have written, while it leads: what is
+    /// recognised by them may be old.
+    pub unread: usize,
     /// Too many routine rotations failed: only single ones start for now.
     pub breaker_open: bool,
+}
+
+/// Why it is not known yet what is ours and what is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CannotTell {
+    /// No record was read.
+    #[error("the records are not read yet: ask again in a moment")]
+    Loading,
+    /// Another replica writes the records.
+    #[error(
+        "this instance does not hold the lease and cannot tell what is new: ask the one that does"
+    )]
+    Standby,
+    /// Another replica may have written some of them.
+    #[error("{0} records are still to be read after a change of leader: ask again in a moment")]
+    Unread(usize),
+    /// What knows the version is ahead of the picture.
+    #[error("a version is so new that it is not in the picture yet: ask again in a moment")]
+    Behind,
 }
 
 /// Something that a person must look at and that is about the daemon, not about one secret.
@@ -80,6 +104,8 @@ pub struct SecretView {
     pub tags: Vec<String>,
     /// In the config, or only in Vault.
     pub managed: bool,
+    /// Its record was not read since others may have written.
+    pub unread: bool,
     /// The mark of its record: another one if the record was deleted and made anew.
     pub incarnation: Option<Arc<str>>,
     /// The rotation that is open, or the last one; none before the first.
@@ -114,6 +140,18 @@ pub struct Planning {
     /// Its next run as it was foreseen when the picture of it was made: enough as long as it is
     /// still ahead, and thousands of secrets are looked at in one status.
     pub next_run: Option<Timestamp>,
+}
+
+impl Health {
+    /// What keeps it from saying of a value that it is nobody's here; none if it can.
+    pub fn cannot_tell(&self) -> Option<CannotTell> {
+        match self.epoch {
+            _ if !self.loaded => Some(CannotTell::Loading),
+            None => Some(CannotTell::Standby),
+            Some(_) if self.unread > 0 => Some(CannotTell::Unread(self.unread)),
+            Some(_) => None,
+        }
+    }
 }
 
 impl SecretView {

@@ -36,6 +36,7 @@ pub(super) fn secret(
         kind: kind.unwrap_or(Kind::ApiKey),
         tags: managed.map(|managed| managed.tags.clone()).unwrap_or_default(),
         managed: managed.is_some(),
+        unread: entry.unread,
         incarnation: stored.map(|stored| Arc::from(stored.record.incarnation.as_str())),
         waiting: waiting(name, entry, rotation.as_deref(), now),
         rotation,

@@ -101,6 +101,8 @@ impl What {
             self,
             What::Exposed
                 | What::Everywhere
+                // As many as there are reasons.
+                | What::NeedsHuman { .. }
                 | What::Refused
                 | What::DeadlinePassed
                 | What::Revoked

@@ -142,6 +142,9 @@ impl Incident {
                 self.once(at.max(self.opened_at), What::Refused);
                 self.once(at.max(self.opened_at), What::Revoked);
                 news.push(self.finish(facts.at));
+            } else if self.state == State::Acting {
+                // It was decided, and the record does not take it.
+                news.extend(self.look_at_trouble(facts));
             }
             return news;
         }
@@ -154,14 +157,7 @@ impl Incident {
             self.once(at, What::Refused);
             self.once(at, What::Revoked);
         }
-        if let Some(reason) = facts.needs_human {
-            let what = What::NeedsHuman { reason };
-            if !self.has(&what) {
-                self.note(facts.at, what);
-                news.push(News::NeedsHuman);
-            }
-        }
-        news.extend(self.look_at_deadline(facts.at));
+        news.extend(self.look_at_trouble(facts));
         if self.missing().is_empty() {
             news.push(self.finish(facts.at));
         }
@@ -173,6 +169,20 @@ impl Incident {
         self.closed_at = Some(at);
         self.note(at, What::Done);
         News::Done
+    }
+
+    /// Notes what only a person can help.
+    fn look_at_trouble(&mut self, facts: &Facts) -> Vec<News> {
+        let mut news = Vec::new();
+        if let Some(reason) = facts.needs_human {
+            let what = What::NeedsHuman { reason };
+            if !self.has(&what) {
+                self.note(facts.at, what);
+                news.push(News::NeedsHuman);
+            }
+        }
+        news.extend(self.look_at_deadline(facts.at));
+        news
     }
 
     /// Notes a deadline that has passed while somebody still accepts the version.

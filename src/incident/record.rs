@@ -237,6 +237,11 @@ impl Incident {
         }
     }
 
+    /// It is decided and cannot be marked yet: the deadline counts from now on all the same.
+    pub fn be_due(&mut self, deadline: Timestamp) {
+        self.deadline.get_or_insert(deadline);
+    }
+
     /// A person is asked, for this reason.
     pub fn ask(&mut self, wait: Wait, at: Timestamp) {
         if self.state != State::Waiting(wait) {
@@ -306,9 +311,8 @@ impl Incident {
         Ok(())
     }
 
-    /// One incident from two copies that changed apart: nothing that either knows is lost, and the
-    /// one that came further says where it stands. Another writer's change of `self`'s document is
-    /// taken in this way before it is written over.
+    /// One incident from two copies that changed apart, as where another writer was faster: nothing
+    /// that either knows is lost, and the one that came further says where it stands.
     pub fn merge(&mut self, other: &Incident) {
         for theirs in &other.sightings {
             // Counted by both since they parted: the higher number is nearer to the truth.
@@ -316,6 +320,8 @@ impl Incident {
                 Some(known) => {
                     known.times = known.times.max(theirs.times);
                     known.last_at = known.last_at.max(theirs.last_at);
+                    known.proved |= theirs.proved;
+                    known.claim = known.claim.graver(theirs.claim);
                 }
                 None => self.join(theirs.clone()),
             }
@@ -333,6 +339,9 @@ impl Incident {
             mark.waived_by = mark.waived_by.take().or_else(|| theirs.waived_by.clone());
         }
         self.incarnation = self.incarnation.take().or_else(|| other.incarnation.clone());
+        if other.action.exposes() && !self.action.exposes() {
+            self.action = other.action;
+        }
         self.state = self.state.max(other.state);
         self.closed_at = self.closed_at.or(other.closed_at);
         self.deadline = self.deadline.into_iter().chain(other.deadline).min();

@@ -129,6 +129,33 @@ fn a_deadline_that_passes_is_told_once_and_stays_open() {
 }
 
 #[test]
+fn what_is_decided_and_cannot_be_marked_has_a_deadline_all_the_same() {
+    let mut incident = incident(Action::Rotate);
+    incident.be_due(NOW + Span::from_secs(900));
+    incident.be_due(NOW + Span::from_secs(1_900));
+    let unmarked = |at| Facts { exposed_at: None, deadline: None, ..facts(at) };
+    assert_eq!(incident.follow(&unmarked(NOW + Span::from_secs(900))), []);
+    let late = NOW + Span::from_secs(901);
+    let stands = Facts { needs_human: Some(Reason::ReconcileRequired), ..unmarked(late) };
+    assert_eq!(incident.follow(&stands), [News::NeedsHuman, News::DeadlinePassed]);
+    assert_eq!(incident.follow(&stands), [], "told once");
+    assert!(incident.is_overdue(late) && incident.missing().contains(&Missing::Exposure));
+}
+
+#[test]
+fn a_full_time_line_is_no_stream_of_news() {
+    let mut incident = incident(Action::Rotate);
+    let mut facts = facts(NOW + Span::from_secs(60));
+    for n in 0..MOMENTS_MAX {
+        leaves(&mut facts, &format!("t{n}"), NOW + Span::from_secs(50));
+    }
+    incident.follow(&facts);
+    facts.needs_human = Some(Reason::IssuerFull);
+    assert_eq!(incident.follow(&facts), [News::NeedsHuman]);
+    assert_eq!(incident.follow(&facts), []);
+}
+
+#[test]
 fn a_target_that_comes_back_with_it_opens_the_point_again() {
     let mut incident = incident(Action::Retire);
     let mut facts = facts(NOW + Span(100));

@@ -3,6 +3,7 @@
 
 mod rig;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rotord::engine::command::{Command, RefusalKind};
@@ -435,6 +436,47 @@ async fn only_the_leader_takes_alerts() {
     rig.until(|rig| rig.picture().ready).await;
     rig.report(alert(clue("key"), PLACE)).await.unwrap();
     done(&mut rig).await;
+}
+
+/// Version 3 of `key` is made by the one that leads, while the other one remembers version 1; what
+/// it does about `busy` keeps it from reading `key` again when it takes over.
+#[tokio::test(start_paused = true)]
+async fn after_a_takeover_nothing_is_nobodys_before_the_records_are_read() {
+    let mut world = World::of(&["busy", "key"]);
+    world.walks = 1;
+    let mut leader = world.start().await;
+    let remembers = World { known: Arc::default(), ..world.clone() };
+    let mut other = remembers.start().await;
+    other.lead(None);
+    other.until(|rig| !rig.picture().ready).await;
+    let rotate = |name| Command::Rotate { name, emergency: false, reason: "drill".into() };
+    for version in [2, 3] {
+        leader.command(rotate(secret("key"))).await.unwrap();
+        leader
+            .until(|rig| {
+                let rotation = rig.snapshot().secrets[&secret("key")].rotation.clone().unwrap();
+                rotation.current() == Some(VersionId(version)) && rotation.is_closed()
+            })
+            .await;
+    }
+    *leader.world.setups[0].targets[&target("worker")].hung.lock().unwrap() = true;
+    leader.command(rotate(secret("busy"))).await.unwrap();
+    leader.kill().await;
+
+    let leaked = alert(key_clue("key-3"), PLACE);
+    other.lead(Some(2));
+    other.until(|rig| rig.picture().ready).await;
+    assert!(other.snapshot().secrets[&secret("key")].unread, "the test holds it up");
+    let refusal = other.report(leaked.clone()).await.unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Unavailable);
+    assert!(refusal.text.contains("still to be read"), "{}", refusal.text);
+    assert_eq!(other.world.incidents().await, 0);
+
+    other.until(|rig| rig.snapshot().health.unread == 0).await;
+    let verdicts = other.report(leaked).await.unwrap();
+    assert_eq!(verdicts[0].ours[0].version, VersionId(3));
+    let strange = other.report(alert(key_clue("key-77"), PLACE)).await.unwrap();
+    assert!(strange[0].ours.is_empty(), "now it is nobody's");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::command::Refusal;
 use crate::engine::desk::book::{Entry, Exposure, Meaning};
 use crate::engine::desk::facts;
 use crate::engine::desk::run::Desk;
 use crate::engine::desk::settle::Waiter;
-use crate::engine::desk::{Judged, Report, Verdict, words};
-use crate::engine::snapshot::Snapshot;
+use crate::engine::desk::{Judged, Report, Verdict, away, words};
+use crate::engine::snapshot::{CannotTell, Snapshot};
 use crate::incident::alert::{Alert, Claim, Finding};
 use crate::incident::decide::{Action, Case, decide};
 use crate::incident::progress::News;
 use crate::incident::record::{Incident, Opening, Sighting, State, Wait, foreign, new_id};
 use crate::model::id::{IncidentId, RotationId, SecretName, VersionId};
 use crate::model::policy::OnLeak;
+use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::model::version::Stage;
 use crate::store::Revision;
@@ -36,11 +38,22 @@ impl Desk {
         }
         words::take_out(&mut alert, &*self.parts.recogniser);
         let snapshot = self.snapshot();
-        let mut waiter = Waiter { verdicts: Vec::new(), missing: Vec::new(), reply };
-        for finding in &alert.findings {
-            let verdict = self.finding(&alert, finding, &snapshot);
-            waiter.verdicts.push(verdict);
-        }
+        let judge = |finding| self.finding(&alert, finding, &snapshot);
+        // What is recognised is acted on, whatever cannot be told of the rest.
+        let judged: Vec<_> = alert.findings.iter().map(judge).collect();
+        let verdicts = match judged.into_iter().collect::<Result<Vec<Verdict>, CannotTell>>() {
+            Ok(verdicts) => verdicts,
+            Err(why) => {
+                let Alert { source, id, findings, .. } = &alert;
+                let (id, found) = (foreign(id), findings.len());
+                let text =
+                    format!("alert {id} of {source}, {found} found; to be sent again: {why}");
+                self.owe(EntryKind::Alert, &actor.0, &text);
+                let _ = reply.send(Err(Refusal { text: why.to_string(), ..away(Reason::NoLease) }));
+                return;
+            }
+        };
+        let mut waiter = Waiter { verdicts, missing: Vec::new(), reply };
         // It has come, whether or not it can be written down now; what follows from it has lines
         // of the engine's own.
         self.owe(EntryKind::Alert, &actor.0, &line(&alert, &waiter.verdicts));
@@ -49,7 +62,14 @@ impl Desk {
         self.wait(waiter);
     }
 
-    fn finding(&mut self, alert: &Alert, finding: &Finding, snapshot: &Snapshot) -> Verdict {
+    /// # Errors
+    /// [`CannotTell`]: whose it is is not known yet, of all of it or a part.
+    fn finding(
+        &mut self,
+        alert: &Alert,
+        finding: &Finding,
+        snapshot: &Snapshot,
+    ) -> Result<Verdict, CannotTell> {
         // A version that several clues fit is known as well as the best of them says.
         let mut hits: BTreeMap<(SecretName, VersionId), bool> = BTreeMap::new();
         for clue in &finding.clues {
@@ -58,18 +78,22 @@ impl Desk {
             }
         }
         if hits.is_empty() {
+            if let Some(why) = snapshot.health.cannot_tell() {
+                return Err(why);
+            }
             self.parts.metrics.finding("unknown");
         }
-        let ours = hits.into_iter().map(|((secret, version), proved)| {
+        let judged = hits.into_iter().map(|((secret, version), proved)| {
             let view = snapshot.secrets.get(&secret);
             let incarnation = view.and_then(|view| view.incarnation.as_deref());
             let incarnation = incarnation.map(str::to_owned);
             let meaning = Meaning { secret, version, incarnation };
-            let judged = self.version(alert, finding, (meaning, proved), snapshot);
+            let judged = self.version(alert, finding, (meaning, proved), snapshot)?;
             self.parts.metrics.finding(judged.action.code());
-            judged
+            Ok(judged)
         });
-        Verdict { ours: ours.collect() }
+        let judged: Vec<Result<Judged, CannotTell>> = judged.collect();
+        Ok(Verdict { ours: judged.into_iter().collect::<Result<_, _>>()? })
     }
 
     fn version(
@@ -78,8 +102,8 @@ impl Desk {
         finding: &Finding,
         (meaning, proved): (Meaning, bool),
         snapshot: &Snapshot,
-    ) -> Judged {
-        let mut case = self.case(&meaning, finding.claim, snapshot);
+    ) -> Result<Judged, CannotTell> {
+        let mut case = self.case(&meaning, finding.claim, snapshot)?;
         case.proved = proved;
         case.trusted = alert.trusted;
         let action = decide(&case);
@@ -97,11 +121,19 @@ impl Desk {
         let (action, incident) = self.act(&meaning, (case.stage, action), sighting);
         let rotation = incident.as_ref().and_then(|id| self.rotation(id, snapshot));
         let Meaning { secret, version, .. } = meaning;
-        Judged { secret, version, stage: case.stage, action, incident, rotation }
+        Ok(Judged { secret, version, stage: case.stage, action, incident, rotation })
     }
 
     /// What is known of a version, without what only an alert knows.
-    pub(super) fn case(&self, meaning: &Meaning, claim: Claim, snapshot: &Snapshot) -> Case {
+    ///
+    /// # Errors
+    /// [`CannotTell::Behind`].
+    pub(super) fn case(
+        &self,
+        meaning: &Meaning,
+        claim: Claim,
+        snapshot: &Snapshot,
+    ) -> Result<Case, CannotTell> {
         let (now, _) = self.now();
         let Meaning { secret, version, .. } = meaning;
         let view = snapshot.secrets.get(secret);
@@ -111,8 +143,9 @@ impl Desk {
             let running = entry.exposure != Exposure::None;
             running || (entry.incident.is_open() && entry.incident.is_exposed())
         };
-        let stage = view.map_or(Stage::Revoked, |view| facts::stage(view, *version));
-        Case {
+        let stage = view.map_or(Some(Stage::Revoked), |view| facts::stage(view, *version));
+        let stage = stage.ok_or(CannotTell::Behind)?;
+        Ok(Case {
             stage,
             tainted: marked || self.book.about(meaning).is_some_and(under_way),
             managed: view.is_some_and(|view| view.managed),
@@ -122,7 +155,7 @@ impl Desk {
             trusted: false,
             within_floor: self.guard.within_floor(secret, now),
             breaker_open: self.guard.is_open(now),
-        }
+        })
     }
 
     /// Does what was decided, and answers what became of that and which incident it is.

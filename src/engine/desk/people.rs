@@ -79,7 +79,14 @@ impl Desk {
         let Ask { actor, incident: id, reason, reply, .. } = ask;
         let Some(entry) = self.book.get(&id) else { return };
         let snapshot = self.snapshot();
-        let case = self.case(&entry.meaning(), Claim::Leaked, &snapshot);
+        let case = match self.case(&entry.meaning(), Claim::Leaked, &snapshot) {
+            Ok(case) => case,
+            Err(why) => {
+                let text = why.to_string();
+                let _ = reply.send(Err(refuse(RefusalKind::Unavailable, Reason::NoLease, text)));
+                return;
+            }
+        };
         let action = Action::approved(&case);
         if let Action::Ask(_) = action {
             let secret = &entry.incident.secret;

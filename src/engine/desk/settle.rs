@@ -97,6 +97,9 @@ impl Desk {
                     let _ = reply.send(Err(Refusal { text, ..refusal.clone() }));
                 }
                 entry.exposure = Exposure::Again { at: again, tries: tries + 1, refusal };
+                if let Some(deadline) = self.deadline(id) {
+                    self.change(id, |incident| incident.be_due(deadline));
+                }
             }
             Err(refusal) => {
                 entry.exposure = Exposure::None;

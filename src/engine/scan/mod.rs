@@ -25,7 +25,7 @@ use crate::engine::recognition::Recogniser;
 use crate::engine::scan::search::Search;
 use crate::engine::scan::texts::Texts;
 use crate::engine::scan::tokens::Lengths;
-use crate::engine::snapshot::Snapshot;
+use crate::engine::snapshot::{CannotTell, Snapshot};
 use crate::model::clue::{Clue, Form, ValueDigest};
 use crate::model::id::{SecretName, VersionId};
 use crate::model::material::{Material, SecretBytes};
@@ -140,9 +140,9 @@ pub enum ScanError {
     /// It has ended, or nothing came for [`SCAN_IDLE`].
     #[error("there is no such scan any more: start it again")]
     Over,
-    /// The records are not read yet.
-    #[error("the records are not read yet")]
-    Starting,
+    /// It is not known yet what is ours: nothing found would not mean that there is nothing.
+    #[error(transparent)]
+    CannotTell(#[from] CannotTell),
     /// No value could be fetched.
     #[error("the values could not be read from Vault: {0}")]
     Store(#[from] StoreError),
@@ -321,8 +321,8 @@ impl Scan {
 
 /// The versions whose material lies in Vault.
 fn live(snapshot: &Snapshot) -> Result<Vec<(SecretName, VersionId)>, ScanError> {
-    if !snapshot.health.loaded {
-        return Err(ScanError::Starting);
+    if let Some(why) = snapshot.health.cannot_tell() {
+        return Err(why.into());
     }
     let versions = snapshot.secrets.iter().flat_map(|(name, secret)| {
         let rotation = secret.rotation.iter();

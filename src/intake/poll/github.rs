@@ -17,6 +17,7 @@ use crate::intake::github::found;
 use crate::intake::poll::book::Cursor;
 use crate::intake::poll::{Page, Poll, Sighting, Told};
 use crate::intake::reading::{Each, mask_of};
+use crate::model::failure::Class;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
@@ -83,7 +84,11 @@ impl GitHubPoll {
     }
 
     /// The page's alerts that are new, and the cursor after it.
-    fn turn(&self, cursor: &Cursor, mark: Mark, listed: Listed) -> Page {
+    ///
+    /// # Errors
+    /// `denied`: no alert of it shows its value. It is asked for again until the token may see
+    /// them.
+    fn turn(&self, cursor: &Cursor, mark: Mark, listed: Listed) -> Result<Page, DriverError> {
         let Listed { alerts: Each { read: alerts, mut odd }, after, etag } = listed;
         let is_empty = alerts.is_empty() && odd.is_empty();
         // A list that nothing can be read of is asked for again, until somebody has seen to it.
@@ -101,7 +106,7 @@ impl GitHubPoll {
             mark.etag
         };
         let reached = alerts.iter().any(|(_, shown)| changed(shown) < cursor.since);
-        let mut sightings = Vec::new();
+        let (mut sightings, mut hidden) = (Vec::new(), 0_usize);
         for (at, shown) in alerts.iter().filter(|(_, shown)| changed(shown) >= cursor.since) {
             let Some((repository, place)) = self.place(shown) else {
                 odd.push(Odd { at: *at, why: "repository.full_name: owner/name".to_owned() });
@@ -116,8 +121,15 @@ impl GitHubPoll {
             }
             match found(shown, &repository, Claim::Leaked, None, &mask) {
                 Some(finding) => sightings.push(Sighting { id, findings: vec![finding] }),
-                None => odd.push(Odd { at: *at, why: format!("{id} is listed without its value") }),
+                None => {
+                    hidden += 1;
+                    odd.push(Odd { at: *at, why: format!("{id} is listed without its value") });
+                }
             }
+        }
+        if hidden > 0 && sightings.is_empty() {
+            let text = "no new alert is listed with its value: let the token see secrets";
+            return Err(DriverError::new(Class::Refused, Reason::Denied, text));
         }
         odd.sort_by_key(|odd| odd.at);
         // A page that leads to itself, or nowhere, is the last one.
@@ -139,7 +151,7 @@ impl GitHubPoll {
             }
         };
         let more = mark.walk.is_some();
-        Page { sightings, odd, next: Cursor { since, mark: mark.write() }, more }
+        Ok(Page { sightings, odd, next: Cursor { since, mark: mark.write() }, more })
     }
 }
 
@@ -150,7 +162,7 @@ impl Poll for GitHubPoll {
         let after = mark.walk.as_ref().map(|walk| walk.after.as_str());
         let etag = mark.etag.as_deref().filter(|_| after.is_none());
         match self.api.open(&self.scope, after, etag).await? {
-            Some(listed) => Ok(self.turn(cursor, mark, listed)),
+            Some(listed) => self.turn(cursor, mark, listed),
             None => Ok(Page {
                 sightings: Vec::new(),
                 odd: Vec::new(),

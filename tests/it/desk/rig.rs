@@ -141,15 +141,20 @@ impl Incidents for Shelf {
     }
 }
 
-/// A target that can be switched off.
+/// A target that can be switched off, or made to hang.
 #[derive(Default)]
 pub(super) struct Switched {
     inner: MemTarget,
     pub(super) off: Mutex<bool>,
+    pub(super) hung: Mutex<bool>,
 }
 
 impl Switched {
-    fn check(&self) -> Result<(), DriverError> {
+    async fn check(&self) -> Result<(), DriverError> {
+        let hung = *self.hung.lock().unwrap();
+        if hung {
+            std::future::pending::<()>().await;
+        }
         match *self.off.lock().unwrap() {
             true => Err(DriverError::transient(Reason::Unreachable, "switched off")),
             false => Ok(()),
@@ -160,12 +165,12 @@ impl Switched {
 #[async_trait]
 impl Target for Switched {
     async fn push(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
-        self.check()?;
+        self.check().await?;
         self.inner.push(order).await
     }
 
     async fn observe(&self, order: &Order<'_>) -> Result<Observation, DriverError> {
-        self.check()?;
+        self.check().await?;
         self.inner.observe(order).await
     }
 }
@@ -190,6 +195,8 @@ pub(super) struct World {
     pub(super) setups: Vec<Setup>,
     pub(super) limits: guard::Limits,
     pub(super) keep: Span,
+    /// Secrets that are walked at once.
+    pub(super) walks: usize,
     /// Of its randomness: the mark of a record is drawn.
     pub(super) seed: u64,
     pub(super) metrics: Metrics,
@@ -257,6 +264,7 @@ impl World {
             setups: names.iter().map(setup).collect(),
             limits: guard::Limits::default(),
             keep: KEEP_DEFAULT,
+            walks: Limits::default().walks,
             seed: 7,
             metrics,
         }
@@ -315,7 +323,7 @@ impl World {
             recogniser: self.known.remembered.clone(),
             epoch_seen: Arc::new(AtomicU64::new(0)),
             instance: instance.clone(),
-            limits: Limits::default(),
+            limits: Limits { walks: self.walks, ..Limits::default() },
             budget: Budget::default(),
             metrics: self.metrics.clone(),
             managed: self.setups.iter().map(managed).collect(),

@@ -270,6 +270,21 @@ async fn an_odd_entry_is_told_and_the_rest_of_the_list_is_read() {
 }
 
 #[tokio::test]
+async fn a_list_without_values_is_asked_for_again_until_the_token_may_see_them() {
+    let listed = Arc::new(Mutex::new(vec![alert(8, -10, "x"), alert(7, -20, "y")]));
+    listed.lock().unwrap().iter_mut().for_each(|alert| alert["secret"] = Value::Null);
+    let shown = Arc::clone(&listed);
+    let bench = Bench::new(move |_| page(&shown.lock().unwrap(), None, "v1")).await;
+    let mut rounds = bench.rounds("octo-org");
+    let round = rounds.round(at(0)).await;
+    assert_eq!((round.reported, round.again_in), (0, PAUSE_MIN));
+    assert_eq!(bench.vault.kv.newest(&Bench::book()), 0, "the cursor stays");
+    *listed.lock().unwrap() = vec![alert(8, -10, "x"), alert(7, -20, "y")];
+    assert_eq!(rounds.round(at(30)).await.reported, 2);
+    assert_eq!(bench.around.take(), ["octo-org/hello#8", "octo-org/hello#7"]);
+}
+
+#[tokio::test]
 async fn a_list_of_odd_entries_only_is_asked_for_again() {
     let bench = Bench::new(|_| page(&[json!(7), json!(CANARY)], None, "v1")).await;
     let mut rounds = bench.rounds("octo-org");

@@ -78,6 +78,7 @@ pub(crate) fn health() -> Health {
         destructive_from: None,
         trouble: None,
         loaded: true,
+        unread: 0,
         breaker_open: false,
     }
 }
@@ -248,6 +249,7 @@ pub(crate) fn view(name: &str, kind: Kind, rotation: Option<Rotation>) -> Secret
         kind,
         tags: Vec::new(),
         managed: true,
+        unread: false,
         incarnation: None,
         rotation: rotation.map(Arc::new),
         history: Arc::new(Vec::new()),
