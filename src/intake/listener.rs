@@ -16,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::{Extension, Router};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use tokio::runtime::Handle;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -44,6 +44,9 @@ use answer::Refused;
 
 /// Where sources are: `/alerts/NAME`, and below it what the source has.
 const PREFIX: &str = "/alerts/";
+
+/// Where a balancer in front of several replicas learns which of them takes alerts.
+const LEADER: &str = "/leader";
 
 /// From the head to the end of the body: 1 MiB over a slow line.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -105,12 +108,19 @@ pub trait Judge: Send + Sync {
     /// # Errors
     /// [`Refusal`]: nothing is known to have happened, the source should send again.
     async fn report(&self, actor: Actor, alert: Alert) -> Result<Vec<Verdict>, Refusal>;
+
+    /// Whether it takes alerts now: this instance leads, and knows what was reported before.
+    fn leads(&self) -> bool;
 }
 
 #[async_trait]
 impl Judge for DeskHandle {
     async fn report(&self, actor: Actor, alert: Alert) -> Result<Vec<Verdict>, Refusal> {
         DeskHandle::report(self, actor, alert).await
+    }
+
+    fn leads(&self) -> bool {
+        self.picture().ready
     }
 }
 
@@ -212,6 +222,11 @@ impl Intake {
                 return Err(Refused::TooLarge);
             }
             self.guard.admit(asker)?;
+            if parts.uri.path() == LEADER {
+                let reply = Reply { status: StatusCode::OK, body: None };
+                let done = Done { reply, word: "leader" };
+                return if self.judge.leads() { Ok(done) } else { Err(Refused::NotReady(LATER)) };
+            }
             let (name, rest) = split(parts.uri.path()).ok_or(Refused::NoSuchEndpoint)?;
             let named = sources.iter().find(|(known, _)| known.as_str() == name);
             let (_, entry) = named.ok_or(Refused::NoSuchEndpoint)?;

@@ -75,6 +75,10 @@ impl Judge for Desk {
         self.alerts.lock().unwrap().push(alert);
         Ok(verdicts)
     }
+
+    fn leads(&self) -> bool {
+        self.refusals.load(Ordering::Relaxed) == 0
+    }
 }
 
 struct World {
@@ -368,6 +372,15 @@ async fn what_the_desk_could_not_take_is_to_be_sent_again() {
     assert_eq!((heard.status, heard.header("retry-after")), (503, Some("5")));
     assert_eq!(raw(world.at, &message).await.status, 200);
     assert_eq!(world.desk.alerts.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_balancer_learns_who_takes_alerts() {
+    let world = open_world(Rates::default(), &[]).await;
+    let ask = b"GET /leader HTTP/1.1\r\nhost: rotord\r\nconnection: close\r\n\r\n";
+    assert_eq!(raw(world.at, ask).await.status, 200);
+    world.desk.refusals.store(1, Ordering::Relaxed);
+    assert_eq!(raw(world.at, ask).await.status, 503);
 }
 
 #[tokio::test]
