@@ -134,9 +134,9 @@ fn sources() -> Vec<Named> {
             let settings = trufflehog::Settings {
                 keys,
                 report: true,
-                live: http::StatusCode::OK,
-                rotated: http::StatusCode::FORBIDDEN,
-                unknown: http::StatusCode::NOT_FOUND,
+                live: StatusCode::OK,
+                rotated: StatusCode::FORBIDDEN,
+                unknown: StatusCode::NOT_FOUND,
             };
             Arc::new(trufflehog::TruffleHog::new(settings, secrets))
         }),
@@ -317,7 +317,7 @@ impl Source for Slow {
         } else if self.small.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_err() {
             return Err(Rejected::Malformed("nothing else was read meanwhile".to_owned()));
         }
-        let reply = Reply { status: http::StatusCode::OK, body: None };
+        let reply = Reply { status: StatusCode::OK, body: None };
         Ok(Received::Nothing { event: "read", reply })
     }
 
