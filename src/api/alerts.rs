@@ -284,13 +284,11 @@ fn shown(api: &Api, found: Match) -> wire::alerts::Found {
     }
 }
 
-/// Where a version stands now; one that its record does not list any more is revoked.
+/// Where a version stands now. What is so new that it is not in the picture yet has just been made.
 fn stage(api: &Api, name: &SecretName, version: VersionId) -> Stage {
     let snapshot = api.handle.snapshots.borrow();
-    let rotation = snapshot.secrets.get(name).and_then(|secret| secret.rotation.as_ref());
-    rotation
-        .and_then(|rotation| rotation.versions.get(&version))
-        .map_or(Stage::Revoked, |v| v.stage)
+    let view = snapshot.secrets.get(name);
+    view.map_or(Stage::Revoked, |view| view.stage(version).unwrap_or(Stage::Pending))
 }
 
 fn line(text: &str) -> String {

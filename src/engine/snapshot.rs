@@ -9,10 +9,11 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::engine::opening;
-use crate::model::id::{Epoch, InstanceId, SecretName};
+use crate::model::id::{Epoch, InstanceId, SecretName, VersionId};
 use crate::model::policy::Kind;
 use crate::model::reason::Reason;
 use crate::model::time::{Span, Timestamp};
+use crate::model::version::Stage;
 use crate::plan::Limits;
 use crate::plan::cadence::Cadence;
 use crate::plan::facts::{Facts, Initial};
@@ -155,6 +156,14 @@ impl Health {
 }
 
 impl SecretView {
+    /// Where a version stands: what the record does not list any more is revoked. None of a number
+    /// that it has not given out: the picture is older than what knows the version.
+    pub fn stage(&self, version: VersionId) -> Option<Stage> {
+        let rotation = self.rotation.as_deref()?;
+        let gone = (version < rotation.next_version).then_some(Stage::Revoked);
+        rotation.versions.get(&version).map(|found| found.stage).or(gone)
+    }
+
     /// How it stands with its plan at this moment; none if the config does not have it.
     pub fn outlook(&self, limits: &Limits, now: Timestamp, runs: usize) -> Option<Outlook> {
         let planning = self.planning.as_ref()?;

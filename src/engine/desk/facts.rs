@@ -8,14 +8,6 @@ use crate::model::time::Timestamp;
 use crate::model::version::Stage;
 use crate::rotation::{Rotation, TargetState, deadline, route};
 
-/// Where a version stands: what a secret's record does not list any more is revoked. None of a
-/// number that it has not given out: the picture is older than what knows the version.
-pub(super) fn stage(view: &SecretView, version: VersionId) -> Option<Stage> {
-    let rotation = view.rotation.as_deref()?;
-    let gone = (version < rotation.next_version).then_some(Stage::Revoked);
-    rotation.versions.get(&version).map(|found| found.stage).or(gone)
-}
-
 /// Whether the record of an incident's secret is another one than the incident was opened about:
 /// it was deleted, and the secret adopted anew.
 pub(super) fn is_of_another(incident: &Incident, view: &SecretView) -> bool {

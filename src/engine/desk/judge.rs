@@ -143,7 +143,7 @@ impl Desk {
             let running = entry.exposure != Exposure::None;
             running || (entry.incident.is_open() && entry.incident.is_exposed())
         };
-        let stage = view.map_or(Some(Stage::Revoked), |view| facts::stage(view, *version));
+        let stage = view.map_or(Some(Stage::Revoked), |view| view.stage(*version));
         let stage = stage.ok_or(CannotTell::Behind)?;
         Ok(Case {
             stage,

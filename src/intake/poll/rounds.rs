@@ -71,13 +71,8 @@ impl Surroundings for Daemon {
 
     fn is_revoked(&self, secret: &SecretName, version: VersionId) -> bool {
         let snapshot = Arc::clone(&self.snapshots.borrow());
-        let Some(view) = snapshot.secrets.get(secret) else { return false };
-        let Some(rotation) = &view.rotation else { return false };
-        match rotation.versions.get(&version) {
-            Some(version) => version.stage == Stage::Revoked,
-            // Forgotten because it is gone; a number that was never given is neither.
-            None => version < rotation.next_version,
-        }
+        let stage = snapshot.secrets.get(secret).and_then(|view| view.stage(version));
+        stage == Some(Stage::Revoked)
     }
 
     fn stepped_over(&self, entries: u64) {
